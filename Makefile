@@ -7,7 +7,7 @@ BATCHES ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types unit lock clean
+.PHONY: help setup demo dev test lint types validate unit lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,17 +16,39 @@ setup: $(VENV)/.ready ## Create .venv from the hash-pinned lock.
 
 # Bytecode is compiled here because some machines forbid writing it later, which doubles every import.
 $(VENV)/.ready: locks/uv.txt locks/dev.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode locks/dev.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	touch $@
+	@echo 'Setting up $(VENV), once ...' >&2
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode locks/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder>.
+	@$(WAFER) demo $(BATCHES)
+
+dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
+	@$(WAFER) dev $(if $(PORT),--port $(PORT))
+
+test: setup lint types validate unit ## Run linters, types, definitions and all tests.
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: setup
+	@$(BIN)/mypy
+
+validate: setup
+	@$(BIN)/dagster definitions validate
+
+unit: setup ## Run the tests alone; ARGS=... goes to pytest.
+	@$(BIN)/pytest $(ARGS)
 
 lock: setup ## Resolve the lock files again.
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down
-	rm -rf .wafer $(VENV)
+	@rm -rf .wafer $(VENV)

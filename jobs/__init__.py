@@ -1,1 +1,1 @@
-"""."""
+"""Jobs over the asset graph: what runs together, with which executor."""

@@ -1,1 +1,1 @@
-"""."""
+"""The asset graph of the wafer fault platform and the domain it computes."""

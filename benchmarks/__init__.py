@@ -1,0 +1,1 @@
+"""Runnable measurements: each script prints one table of figures beside their goals."""

@@ -1,0 +1,459 @@
+"""Experiment tracking and the model registry: all that the platform does with MLflow goes through `Tracking`.
+
+One Dagster run is one MLflow run, whatever process or pod its steps run in. dagster-mlflow does most of it:
+in every step it makes the MLflow run with the tag `dagster_run_id` the active one. `Tracking` stands in front
+of it for what it leaves open:
+
+- Two steps that start at once would each find no run and each start one. `Tracking` settles on one first and
+  hands its id to dagster-mlflow.
+- Where one process serves several Dagster runs, it would go on logging to the first one's run. `Tracking`
+  detaches when a step ends, and leaves the run open for the next step.
+- It cannot know how the whole Dagster run ended. `Tracking.close` is for whoever watches the run.
+
+Inside ``with tracking.run(...)`` MLflow's own functions log to the run too. `TrackedRun` names its run in
+every call instead, so it works in any thread.
+"""
+
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from dagster import BetaWarning, DagsterRun, DagsterRunStatus, get_dagster_logger
+
+from wafer_assets.settings import MLflowSettings, NotConfiguredError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import PyFuncModel
+
+CHALLENGER = "challenger"
+"""Alias of the newest registered bundle: the candidate for promotion."""
+
+RunEnd: TypeAlias = Literal["FINISHED", "FAILED", "KILLED"]
+
+_RUN_ENDS: Mapping[DagsterRunStatus, RunEnd] = {
+    DagsterRunStatus.SUCCESS: "FINISHED",
+    DagsterRunStatus.FAILURE: "FAILED",
+    DagsterRunStatus.CANCELED: "KILLED",
+}
+
+# MLflow reads these from the environment only, and its own defaults wait minutes for a server that is gone.
+_CLIENT_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+_SETTLE_SECONDS = 1.0  # far more than a request to create a run takes
+_BATCH_LIMIT = 100  # parameters in one request
+_DIGEST_LIMIT = 36  # characters of a dataset's digest
+_BUNDLE_CODE = Path(__file__).with_name("bundle_pyfunc.py")
+_BUNDLE_PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost")
+
+
+class TrackingUnreachableError(RuntimeError):
+    """The MLflow server did not answer."""
+
+    code = "tracking_unreachable"
+
+    def __init__(self, uri: str) -> None:
+        host = urlsplit(uri).netloc.rpartition("@")[2]
+        super().__init__(
+            f"the MLflow server at {host} does not answer: start the local services with "
+            "`wafer services up`, or correct WAFER_MLFLOW__TRACKING_URI."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVersion:
+    """One version of the registered model."""
+
+    name: str
+    version: int
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        """Address of the version for MLflow's tools."""
+        return f"models:/{self.name}/{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedRun:
+    """An MLflow run to log to: a Dagster run's own, or one nested in it."""
+
+    client: "MlflowClient"
+    run_id: str
+    experiment_id: str
+
+    @property
+    def url(self) -> str:
+        """Page of the run in MLflow's UI."""
+        return f"{self.client.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters; MLflow keeps their text and refuses to change a value once logged."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(entries), _BATCH_LIMIT):
+            self.client.log_batch(self.run_id, params=entries[start : start + _BATCH_LIMIT])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Log the values of metrics; `step` is the abscissa of those that are curves, such as a k."""
+        from mlflow.entities import Metric
+
+        now = _milliseconds()
+        values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self.client.log_batch(self.run_id, values)
+
+    def log_bytes(self, path: str, content: bytes) -> None:
+        """Store `content` as the run's artifact `path`, for example ``plots/elbow.png``."""
+        target = PurePosixPath(path)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, target.name)
+            file.write_bytes(content)
+            parent = None if target.parent == PurePosixPath() else str(target.parent)
+            self.client.log_artifact(self.run_id, str(file), parent)
+
+    def log_dict(self, path: str, content: Mapping[str, object]) -> None:
+        """Store `content` as the run's artifact `path`, as JSON or YAML by its ending."""
+        self.client.log_dict(self.run_id, dict(content), path)
+
+    def log_dataset(self, name: str, *, content_hash: str, source: str, rows: int, batches: Sequence[str]) -> None:
+        """Log what the run was trained on as a dataset input.
+
+        Parameters
+        ----------
+        name : str
+            The dataset's name.
+        content_hash : str
+            Hash of its content. MLflow's digest holds 36 characters; the whole hash is in the profile.
+        source : str
+            URI of the stored dataset.
+        rows : int
+            Number of wafers.
+        batches : sequence of str
+            Names of the batch files it is made of.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        profile = {"num_rows": rows, "content_hash": content_hash, "batches": list(batches)}
+        dataset = Dataset(
+            name=name,
+            digest=content_hash[:_DIGEST_LIMIT],
+            source_type=urlsplit(source).scheme,
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(profile),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
+
+    @contextmanager
+    def nested(self, name: str) -> Iterator["TrackedRun"]:
+        """Open the nested run `name` and end it as the block ends; a retried step resumes its first try's."""
+        siblings = self.client.search_runs([self.experiment_id], _nested_in(self.run_id))
+        run = next((run for run in siblings if run.info.run_name == name), None)
+        if run is None:
+            parent = {"mlflow.parentRunId": self.run_id}
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=parent)
+        nested = TrackedRun(self.client, run.info.run_id, self.experiment_id)
+        try:
+            yield nested
+        except BaseException as error:
+            with _server_may_be_gone():
+                self.client.set_terminated(nested.run_id, _end_of(error))
+            raise
+        self.client.set_terminated(nested.run_id, "FINISHED")
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """The platform's MLflow server, as a Dagster resource."""
+
+    settings: MLflowSettings
+
+    @contextmanager
+    def run(self, dagster_run: DagsterRun) -> Iterator[TrackedRun]:
+        """Log to the MLflow run of `dagster_run`, creating it where no step did yet.
+
+        The block's end leaves the MLflow run open, since later steps may follow; an exception ends it as
+        failed, an interrupt as killed. A re-execution is a Dagster run of its own, and so is its MLflow run:
+        the tags `dagster_parent_run_id` and `dagster_root_run_id` link it to the first.
+
+        Raises
+        ------
+        NotConfiguredError
+            No tracking server is set.
+        TrackingUnreachableError
+            The server does not answer.
+        """
+        with self._server() as client:
+            import mlflow
+
+            experiment_id = mlflow.set_experiment(self.settings.experiment).experiment_id
+            run = _settle(client, experiment_id, dagster_run)
+            try:
+                self._activate(run, dagster_run)
+                yield TrackedRun(client, run.info.run_id, experiment_id)
+            except BaseException as error:
+                with _server_may_be_gone():
+                    mlflow.end_run(_end_of(error))
+                raise
+            # Detach only: back to the status the step found, so that its success hides no other's failure.
+            mlflow.end_run(run.info.status)
+
+    def _activate(self, run: "Run", dagster_run: DagsterRun) -> None:
+        """Make `run` the active one through dagster-mlflow, which reads a legacy resource's context."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BetaWarning)
+            from dagster_mlflow.resources import MlFlow
+
+            MlFlow(  # type: ignore[no-untyped-call]
+                SimpleNamespace(
+                    log=get_dagster_logger(),
+                    run_id=dagster_run.run_id,
+                    dagster_run=SimpleNamespace(job_name=run.info.run_name),
+                    resource_config={
+                        "mlflow_tracking_uri": self.settings.tracking_uri,
+                        "experiment_name": self.settings.experiment,
+                        "mlflow_run_id": run.info.run_id,
+                    },
+                )
+            )
+
+    def close(self, dagster_run_id: str, status: DagsterRunStatus) -> None:
+        """End the MLflow run of a Dagster run as that one ended, with the nested runs that are still open.
+
+        Does nothing where the Dagster run never logged anything, or no server is set. Closing again changes
+        nothing, unless the status differs: the last word counts.
+
+        Raises
+        ------
+        ValueError
+            `status` is not that of a run that has ended.
+        """
+        if status not in _RUN_ENDS:
+            raise ValueError(f"close a Dagster run when it has ended, not while it is {status.value}")
+        if self.settings.tracking_uri is None:
+            return
+        end = _RUN_ENDS[status]
+        with self._server() as client:
+            experiment = client.get_experiment_by_name(self.settings.experiment)
+            if experiment is None:
+                return
+            for run in _candidates(client, experiment.experiment_id, dagster_run_id):
+                for nested in client.search_runs([experiment.experiment_id], _nested_in(run.info.run_id)):
+                    if nested.info.status == "RUNNING":
+                        client.set_terminated(nested.info.run_id, end)
+                if run.info.status != end:
+                    client.set_terminated(run.info.run_id, end)
+
+    def register_bundle(
+        self,
+        run: TrackedRun,
+        bundle: bytes,
+        *,
+        sensors: Sequence[str],
+        optional: Collection[str] = (),
+        tags: Mapping[str, str],
+    ) -> BundleVersion:
+        """Register a stored estimator as the model's next version, and make it the challenger.
+
+        The version is a pyfunc made of code (`bundle_pyfunc`) and the bytes as they are: nothing is pickled.
+        It needs this project installed where it is loaded, and names the libraries it was made with, pinned.
+
+        Parameters
+        ----------
+        run : TrackedRun
+            The run that made it, inside its ``with`` block.
+        bundle : bytes
+            What `wafer_assets.domain.persistence.dump` returned.
+        sensors, optional : sequence and collection of str
+            Columns of the input, and those of them that may be left out.
+        tags : mapping of str to str
+            Evidence to keep with the version.
+        """
+        with self._server() as client, tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            from mlflow import pyfunc
+            from mlflow.models import Model
+
+            # The signature is written from the contract; an example would only be stored and run once more.
+            warnings.filterwarnings("ignore", ".*An input example was not provided")
+            file = Path(folder, "bundle.skops")
+            file.write_bytes(bundle)
+            info = Model.log(
+                artifact_path=None,
+                flavor=pyfunc,
+                name="bundle",
+                run_id=run.run_id,
+                registered_model_name=self.settings.model_name,
+                tags=dict(tags),
+                python_model=_BUNDLE_CODE,
+                artifacts={"bundle": str(file)},
+                signature=_signature(sensors, optional),
+                # Named, because MLflow would find them by running the model in a process of its own.
+                pip_requirements=[f"{name}=={installed_version(name)}" for name in _BUNDLE_PACKAGES],
+            )
+            version = client.get_model_version(self.settings.model_name, str(info.registered_model_version))
+            client.set_registered_model_alias(version.name, CHALLENGER, version.version)
+            return _bundle_version(version)
+
+    def version(self, alias: str) -> BundleVersion | None:
+        """Return the version that `alias` names; None where there is no such alias, or no model at all."""
+        with self._server() as client:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                number = client.get_registered_model(self.settings.model_name).aliases.get(alias)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+            if number is None:
+                return None
+            return _bundle_version(client.get_model_version(self.settings.model_name, number))
+
+    def set_alias(self, alias: str, version: BundleVersion) -> None:
+        """Let `alias` name `version`, and no other."""
+        with self._server() as client:
+            client.set_registered_model_alias(version.name, alias, str(version.version))
+
+    def load_bundle(self, version: BundleVersion) -> "PyFuncModel":
+        """Load a version as any consumer would; ``predict`` checks its input against the signature."""
+        with self._server(), tempfile.TemporaryDirectory() as folder:
+            from mlflow import pyfunc
+
+            model: PyFuncModel = pyfunc.load_model(version.uri, dst_path=folder)
+            return model
+
+    @contextmanager
+    def _server(self) -> Iterator["MlflowClient"]:
+        """Client of the configured server; where that does not answer, the error says what to do."""
+        uri = self.settings.tracking_uri
+        if uri is None:
+            raise NotConfiguredError("experiment tracking", "WAFER_MLFLOW__TRACKING_URI")
+        for name, value in _CLIENT_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        if self.settings.username and self.settings.password:
+            os.environ["MLFLOW_TRACKING_USERNAME"] = self.settings.username
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = self.settings.password.get_secret_value()
+
+        # Only now, because MLflow decides on telemetry as it is imported.
+        import mlflow
+        import requests
+        from mlflow.exceptions import MlflowException
+
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield mlflow.MlflowClient()
+        except MlflowException as error:
+            if isinstance(error.__context__, requests.RequestException):
+                raise TrackingUnreachableError(uri) from error
+            raise
+
+
+def _settle(client: "MlflowClient", experiment_id: str, dagster_run: DagsterRun) -> "Run":
+    """Find the MLflow run of a Dagster run, or create it such that all who do so at once choose the same.
+
+    MLflow has no "create unless it exists". So everybody creates a candidate who sees none, and the oldest
+    candidate wins once it is a second old: by then every rival that did not see it has shown itself, and all
+    see the same list. The others delete theirs.
+    """
+    own: Run | None = None
+    while True:
+        candidates = _candidates(client, experiment_id, dagster_run.run_id)
+        if not candidates:
+            own = client.create_run(
+                experiment_id,
+                run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
+                tags=_run_tags(dagster_run),
+            )
+            continue
+        winner = candidates[0]
+        remaining = _SETTLE_SECONDS - (_milliseconds() - winner.info.start_time) / 1000
+        if remaining <= 0:
+            break
+        time.sleep(remaining)
+    if own is not None and own.info.run_id != winner.info.run_id:
+        client.delete_run(own.info.run_id)
+    return winner
+
+
+def _candidates(client: "MlflowClient", experiment_id: str, dagster_run_id: str) -> list["Run"]:
+    """MLflow runs of a Dagster run, oldest first: one, but for the moment of its creation."""
+    runs = client.search_runs([experiment_id], f"tags.dagster_run_id = '{dagster_run_id}'")
+    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+
+
+def _run_tags(dagster_run: DagsterRun) -> dict[str, str]:
+    links = {
+        "dagster_run_id": dagster_run.run_id,
+        "dagster_parent_run_id": dagster_run.parent_run_id,
+        "dagster_root_run_id": dagster_run.root_run_id,
+    }
+    source = {"mlflow.source.type": "JOB", "mlflow.source.name": dagster_run.job_name}
+    return source | {key: value for key, value in links.items() if value}
+
+
+def _nested_in(run_id: str) -> str:
+    return f"tags.mlflow.parentRunId = '{run_id}'"
+
+
+def _end_of(error: BaseException) -> RunEnd:
+    # An interrupt, Dagster's own included, is no Exception.
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
+
+
+@contextmanager
+def _server_may_be_gone() -> Iterator[None]:
+    """Keep the error at hand, even where the server is what failed and cannot be told of it."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):
+        yield
+
+
+def _signature(sensors: Sequence[str], optional: Collection[str]) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+
+    wafer = ColSpec(DataType.string, "wafer", required=False)
+    readings = [ColSpec(DataType.double, sensor, required=sensor not in optional) for sensor in sensors]
+    return ModelSignature(
+        inputs=Schema([wafer, *readings]),
+        outputs=Schema(
+            [
+                wafer,
+                ColSpec(DataType.double, "probability"),
+                ColSpec(DataType.boolean, "faulty"),
+                ColSpec(DataType.long, "cluster"),
+            ]
+        ),
+    )
+
+
+def _bundle_version(version: "ModelVersion") -> BundleVersion:
+    return BundleVersion(version.name, int(version.version), str(version.run_id), dict(version.tags))
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000

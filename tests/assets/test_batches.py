@@ -1,0 +1,147 @@
+"""Ingestion on real services: every file gets one outcome, and no file harms another."""
+
+import json
+
+import dagster as dg
+import pytest
+
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from schemas.loader import BatchSchema
+from tests.assets.conftest import Ingest
+from wafer_assets.assets.batches import landing_key, quarantine_folder, validated_key
+from wafer_assets.domain.simulation import broken_batches, simulate_batches
+
+
+@pytest.fixture(scope="module")
+def good(schema: BatchSchema) -> dict[str, bytes]:
+    return {
+        batch.name: batch.content
+        for batch in simulate_batches(3, 8, line="training", schema=schema, seed=1, fault_rate=0.3)
+    }
+
+
+def stored(mongo: WaferStore) -> int:
+    return sum(len(frame) for _, frame in mongo.read_batches("training"))
+
+
+def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
+    return set(instance.get_materialized_partitions(dg.AssetKey(["training", asset])))
+
+
+def test_good_and_bad_files_of_every_kind_in_one_run(
+    ingest: Ingest,
+    good: dict[str, bytes],
+    schema: BatchSchema,
+    instance: dg.DagsterInstance,
+    mongo: WaferStore,
+    s3: S3Store,
+) -> None:
+    broken = {batch.name: batch for batch in broken_batches(schema, seed=1)}
+    result = ingest(good | {name: batch.content for name, batch in broken.items()})
+
+    assert result.success
+    assert materialized(instance, "raw_batches") == set(good) | set(broken)
+    assert materialized(instance, "validated_batches") == set(good)
+    assert materialized(instance, "wafer_records") == set(good)
+    assert materialized(instance, "quarantined_batches") == set(broken)
+    assert stored(mongo) == 8 * len(good)
+    for manifest in mongo.batches("training", "quarantined"):
+        assert {reason["code"] for reason in manifest.reasons} == broken[manifest.batch].codes
+        folder = quarantine_folder("training", manifest.batch)
+        assert s3.get(s3.lake, f"{folder}{manifest.batch}") == broken[manifest.batch].content
+        kept = json.loads(s3.get(s3.lake, f"{folder}reasons.json"))
+        assert [reason["message"] for reason in kept["reasons"]]
+
+
+def test_the_ledger_counts_what_came_of_every_file(ingest: Ingest, good: dict[str, bytes]) -> None:
+    result = ingest({**good, "notes.csv": b"not a batch"})
+
+    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    figures = {name: value.value for name, value in ledger.metadata.items()}
+    assert figures["received"] == 4
+    assert figures["accepted"] + figures["quarantined"] == figures["received"]
+    assert figures["quarantined_by_reason"]["file_name_invalid"] == 1
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert not checks["file_name"].passed
+    assert checks["readings"].passed
+    assert checks["all_accounted_for"].passed
+
+
+def test_the_contract_check_is_evaluated_for_every_batch(ingest: Ingest, good: dict[str, bytes]) -> None:
+    result = ingest({**good, "notes.csv": b"not a batch"})
+
+    outcome = {
+        event.event_specific_data.partition: event.event_specific_data.passed  # type: ignore[union-attr]
+        for event in result.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION" and event.event_specific_data.check_name == "contract"  # type: ignore[union-attr]
+    }
+    assert outcome == {**dict.fromkeys(good, True), "notes.csv": False}
+
+
+def test_ingesting_again_changes_nothing(
+    ingest: Ingest, good: dict[str, bytes], instance: dg.DagsterInstance, mongo: WaferStore
+) -> None:
+    first = ingest(good)
+    before = {item.batch: item.sha256 for item in mongo.batches("training")}
+    again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags)
+    assert again.success
+    assert {item.batch: item.sha256 for item in mongo.batches("training")} == before
+    assert stored(mongo) == 24
+
+
+def test_a_corrected_file_leaves_the_quarantine_and_a_broken_one_enters_it(
+    ingest: Ingest, good: dict[str, bytes], mongo: WaferStore, s3: S3Store
+) -> None:
+    name, content = next(iter(good.items()))
+    ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
+    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
+    assert not s3.exists(s3.lake, validated_key("training", name))
+
+    ingest({name: content})
+    assert [item.status for item in mongo.batches("training")] == ["accepted"]
+    assert s3.list_objects(s3.lake, quarantine_folder("training", name)) == []
+
+    ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
+    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
+    assert stored(mongo) == 0
+    assert not s3.exists(s3.lake, validated_key("training", name))
+
+
+@pytest.mark.parametrize(
+    "name", ["wafer 07012020 041011.csv", "wäfer_07012020_041011.csv", "a..b.csv", "100%.csv", "sub/x.csv"]
+)
+def test_strange_names_are_quarantined_under_their_name(
+    ingest: Ingest, good: dict[str, bytes], mongo: WaferStore, name: str
+) -> None:
+    ingest({name: next(iter(good.values()))})
+
+    (manifest,) = mongo.batches("training")
+    assert {reason["code"] for reason in manifest.reasons} == {"file_name_invalid"}
+    assert manifest.key == landing_key("training", name)
+
+
+def test_a_file_that_is_too_large_is_refused_unread_and_kept(
+    ingest: Ingest, schema: BatchSchema, mongo: WaferStore, s3: S3Store
+) -> None:
+    name = "wafer_07012020_041011.csv"
+    content = b"0" * (schema.max_file_size + 1)
+    ingest({name: content})
+
+    (manifest,) = mongo.batches("training")
+    assert [reason["code"] for reason in manifest.reasons] == ["file_too_large"]
+    assert s3.head(s3.lake, f"{quarantine_folder('training', name)}{name}").size == len(content)
+
+
+def test_a_vanished_file_fails_the_run_and_holds_up_no_other(
+    ingest: Ingest, good: dict[str, bytes], instance: dg.DagsterInstance, s3: S3Store, mongo: WaferStore
+) -> None:
+    first = ingest(good)
+    gone = next(iter(good))
+    s3.delete(s3.landing, landing_key("training", gone))
+    again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags, raise_on_error=False)
+
+    assert not again.success
+    (failure,) = [event for event in again.all_events if event.is_step_failure]
+    assert gone in str(failure.step_failure_data.user_failure_data)
+    assert len(mongo.batches("training", "accepted")) == len(good)

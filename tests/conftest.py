@@ -1,0 +1,97 @@
+"""Fixtures that every test may use: real local services, started when the first test asks for them.
+
+- ``settings``, ``s3``, ``mongo``: S3 and MongoDB for one test, with empty buckets, a database of its own and
+  an empty state folder; ready in about two seconds, once.
+- ``platform_settings``: the same on servers that include MLflow, which takes some ten seconds, once.
+- ``mlflow_uri``: that MLflow server, where its client is all a test needs; it outlives the test, so name
+  experiments and models uniquely.
+- ``shared_stores``, ``shared_platform``: the servers behind these, for tests of the servers themselves.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+from resources.local_services import LocalServices
+from resources.mongo import WaferStore
+from resources.s3 import S3Store, s3_client
+from wafer_assets.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let no test see the services or the state of whoever runs the tests."""
+    for name in list(os.environ):
+        if name.startswith(("WAFER_", "AWS_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WAFER_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def shared_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with LocalServices(Settings(state_dir=tmp_path_factory.mktemp("stores")), ("s3", "mongo")) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with LocalServices(Settings(state_dir=tmp_path_factory.mktemp("platform"))) as settings:
+        yield settings
+
+
+@pytest.fixture
+def settings(shared_stores: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of running S3 and MongoDB servers, for one test."""
+    yield _for_one_test(shared_stores, tmp_path)
+    _empty_buckets(shared_stores)
+
+
+@pytest.fixture
+def platform_settings(shared_platform: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of running S3, MongoDB and MLflow servers, for one test."""
+    yield _for_one_test(shared_platform, tmp_path)
+    _empty_buckets(shared_platform)
+
+
+@pytest.fixture
+def s3(settings: Settings) -> S3Store:
+    """Empty buckets."""
+    return S3Store(settings)
+
+
+@pytest.fixture
+def mongo(settings: Settings) -> WaferStore:
+    """An empty wafer store."""
+    return WaferStore(settings)
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(shared_platform: Settings) -> str:
+    """Where an MLflow server runs during the whole session."""
+    assert shared_platform.mlflow.tracking_uri is not None
+    return shared_platform.mlflow.tracking_uri
+
+
+def _for_one_test(shared: Settings, tmp_path: Path) -> Settings:
+    name = uuid4().hex[:8]
+    return shared.model_copy(
+        update={
+            "state_dir": tmp_path / "state",
+            "mongo": shared.mongo.model_copy(update={"database": f"test-{name}"}),
+            "mlflow": shared.mlflow.model_copy(update={"experiment": f"e-{name}", "model_name": f"m-{name}"}),
+        }
+    )
+
+
+def _empty_buckets(shared: Settings) -> None:
+    store = S3Store(shared)
+    client = s3_client(shared.s3)
+    for bucket in (store.landing, store.lake):
+        keys = [item.key for item in store.list_objects(bucket)]
+        for start in range(0, len(keys), 1_000):
+            objects: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[start : start + 1_000]]
+            client.delete_objects(Bucket=bucket, Delete={"Objects": objects})

@@ -1,0 +1,74 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from wafer_assets.domain import clustering
+from wafer_assets.domain.clustering import Clusterer, elbow
+from wafer_assets.domain.preprocessing import WrongSensors
+
+
+def wafers(groups: int, rows: int = 400, apart: float = 2.0, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Features of wafers in groups of falling size, with the group of each."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(0, apart, size=(groups, 40))
+    weights = np.arange(groups, 0, -1) / np.arange(groups, 0, -1).sum()
+    group = rng.choice(groups, size=rows, p=weights)
+    values = (centres[group] + rng.normal(size=(rows, 40))).astype(np.float32)
+    return pd.DataFrame(values, columns=[f"Sensor-{i}" for i in range(40)]), group
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5])
+def test_the_elbow_finds_how_many_groups_there_are(groups: int) -> None:
+    found = elbow(wafers(groups)[0])
+
+    assert (found.k, found.is_knee) == (groups, True)
+    assert found.ks == tuple(range(1, 11))
+    assert all(left > right for left, right in zip(found.inertias, found.inertias[1:], strict=False))
+
+
+def test_without_groups_there_is_no_elbow_and_the_fallback_is_used() -> None:
+    found = elbow(wafers(1)[0], fallback=2)
+
+    assert (found.k, found.is_knee) == (2, False)
+
+
+def test_clusters_are_the_groups_numbered_by_size() -> None:
+    features, group = wafers(3)
+
+    np.testing.assert_array_equal(Clusterer(3).fit(features).predict(features), group)
+
+
+def test_a_wafer_keeps_its_cluster_when_it_comes_alone() -> None:
+    features, _ = wafers(3)
+    clusterer = Clusterer(3).fit(features)
+
+    assert [clusterer.predict(features.iloc[[i]])[0] for i in range(20)] == list(clusterer.predict(features)[:20])
+
+
+def test_missing_readings_do_not_make_clusters() -> None:
+    features, group = wafers(2)
+    features["Sensor-0 missing"] = np.random.default_rng(1).choice([-50, 50], len(features)).astype(np.float32)
+
+    np.testing.assert_array_equal(Clusterer(2).fit(features).predict(features), group)
+
+
+def test_large_tables_are_sampled_and_every_wafer_still_gets_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clustering, "MAX_ROWS", 200)
+    features, group = wafers(3)
+
+    assert elbow(features).k == 3
+    np.testing.assert_array_equal(Clusterer(3).fit(features).predict(features), group)
+
+
+def test_fewer_wafers_than_clusters_is_no_error() -> None:
+    features = wafers(1, rows=3)[0]
+
+    assert elbow(features).k == 2
+    assert len(Clusterer(5).fit(features).centers_) == 3
+
+
+def test_other_features_are_refused() -> None:
+    features, _ = wafers(2)
+
+    with pytest.raises(WrongSensors, match="Sensor-3"):
+        Clusterer(2).fit(features).predict(features.drop(columns="Sensor-3"))

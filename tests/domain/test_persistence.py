@@ -1,0 +1,89 @@
+import io
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import skops.io as sio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wafer_assets.domain.clustering import Elbow
+from wafer_assets.domain.config import ModelConfig
+from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, dump, load
+from wafer_assets.domain.simulation import simulate_table
+from wafer_assets.domain.table import sensor_readings
+from wafer_assets.domain.training import FaultModel, fit_members, fit_preprocessor
+
+TABLE = simulate_table(250, seed=3, fault_rate=0.2)
+READINGS, FAULTY = sensor_readings(TABLE), TABLE["faulty"].to_numpy(dtype=int)
+CONFIG = ModelConfig(k=2, folds=2, n_sensors=10, xgboost_trees=5, forest_trees=5)
+
+
+class FromElsewhere:
+    pass
+
+
+def test_a_fault_model_predicts_bit_identically_after_a_round_trip() -> None:
+    model = FaultModel(CONFIG).fit(READINGS, FAULTY)
+    loaded = load(dump(model))
+
+    assert isinstance(loaded, FaultModel)
+    np.testing.assert_array_equal(loaded.predict_proba(READINGS), model.predict_proba(READINGS))
+    np.testing.assert_array_equal(loaded.predict(READINGS), model.predict(READINGS))
+    assert loaded.config == CONFIG
+
+
+def test_every_piece_between_two_steps_can_be_stored() -> None:
+    preprocessor = fit_preprocessor(READINGS, CONFIG)
+    features = preprocessor.transform(READINGS)
+    group = fit_members(features, FAULTY, CONFIG)
+    found = Elbow((1, 2, 3), (9.0, 4.0, 3.0), 2, is_knee=True)
+
+    (loaded,) = load(dump([group]))  # type: ignore[misc]
+    again = load(dump(preprocessor)).transform(READINGS)  # type: ignore[attr-defined]
+
+    assert load(dump(found)) == found
+    assert again.equals(features)
+    for member, margins in group.out_of_fold.items():
+        np.testing.assert_array_equal(loaded.out_of_fold[member], margins)
+
+
+def test_what_could_not_be_loaded_is_not_stored() -> None:
+    with pytest.raises(UntrustedObject, match="FromElsewhere"):
+        dump(FromElsewhere())
+
+
+def test_a_file_with_an_unknown_type_is_refused_and_nothing_is_built() -> None:
+    with pytest.raises(UntrustedObject, match="FromElsewhere"):
+        load(sio.dumps([1, FromElsewhere()]))
+
+
+def test_a_pickle_is_refused_without_being_read() -> None:
+    with pytest.raises(NotAnObject):
+        load(pickle.dumps(FromElsewhere()))
+
+
+@pytest.mark.parametrize("schema", ["{}", "[]", "no json", '{"__module__": "os", "__class__": "system"}'])
+def test_an_archive_of_something_else_is_refused(schema: str) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("schema.json", schema)
+
+    with pytest.raises((NotAnObject, UntrustedObject)):
+        load(content.getvalue())
+
+
+@settings(max_examples=40, deadline=None)
+@given(cut=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_damaged_bytes_are_refused_by_name_or_give_the_same_object(cut: int, byte: int) -> None:
+    found = Elbow((1, 2, 3), (9.0, 4.0, 3.0), 2, is_knee=True)
+    data = bytearray(dump(found))
+    data[cut % len(data)] = byte
+
+    for damaged in (bytes(data), bytes(data[: cut % len(data)])):
+        try:
+            loaded = load(damaged)
+        except (NotAnObject, UntrustedObject):
+            continue
+        assert loaded == found

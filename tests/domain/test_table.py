@@ -1,0 +1,178 @@
+"""Accepted batches become one table in time order; the later file wins, and arrival order does not matter."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wafer_assets.domain.table import (
+    EmptyTableError,
+    frame_hash,
+    natural_key,
+    sensor_readings,
+    wafer_table,
+)
+
+FIRST = "wafer_01012020_000000.csv"
+SECOND = "wafer_02012020_000000.csv"
+# Later in time than SECOND, although earlier in the alphabet.
+THIRD = "wafer_01022020_000000.csv"
+
+
+def frame(readings: dict[str, float], *, labelled: bool = True) -> pd.DataFrame:
+    batch = pd.DataFrame({"wafer": list(readings), "Sensor-1": list(readings.values()), "Sensor-2": np.nan})
+    if labelled:
+        batch["faulty"] = (batch["Sensor-1"] > 5).astype("int8")
+    return batch
+
+
+def test_wafers_come_in_the_order_of_their_numbers() -> None:
+    ids = ["lot-b", "Wafer-10", "Wafer-9", "Wafer-1000", "wafer-11", "Wafer-" + "9" * 5_000, "lot-a"]
+
+    assert sorted(ids, key=natural_key) == [
+        "lot-a", "lot-b", "Wafer-9", "Wafer-10", "wafer-11", "Wafer-1000", "Wafer-" + "9" * 5_000,
+    ]  # fmt: skip
+
+
+@given(ids=st.lists(st.text(alphabet="aB-.٣²019 ", max_size=8)), data=st.data())
+def test_any_ids_have_one_order(ids: list[str], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(ids))
+
+    assert sorted(shuffled, key=natural_key) == sorted(ids, key=natural_key)
+
+
+def test_table_holds_each_wafer_once_in_time_order() -> None:
+    batches = [(SECOND, frame({"Wafer-10": 1.0, "Wafer-3": 9.0})), (FIRST, frame({"Wafer-2": 2.0}))]
+
+    table, superseded = wafer_table(batches)
+
+    expected = pd.DataFrame(
+        {
+            "wafer": ["Wafer-2", "Wafer-3", "Wafer-10"],
+            "batch": [FIRST, SECOND, SECOND],
+            "Sensor-1": [2.0, 9.0, 1.0],
+            "Sensor-2": np.nan,
+            "faulty": np.array([0, 1, 0], dtype=np.int8),
+        }
+    )
+    pd.testing.assert_frame_equal(table, expected)
+    assert superseded == 0
+
+
+def test_latest_file_wins_whatever_the_order_of_arrival() -> None:
+    batches = [
+        (FIRST, frame({"Wafer-1": 1.0, "Wafer-2": 1.0})),
+        (SECOND, frame({"Wafer-2": 2.0, "Wafer-3": 2.0})),
+        (THIRD, frame({"Wafer-1": 9.0, "Wafer-2": 9.0, "Wafer-4": 9.0})),
+    ]
+    results = [wafer_table(arrival) for arrival in itertools.permutations(batches)]
+
+    table, _ = results[0]
+    assert table["Sensor-1"].tolist() == [9.0, 9.0, 2.0, 9.0]
+    assert table["batch"].tolist() == [THIRD, THIRD, SECOND, THIRD]
+    assert table["faulty"].tolist() == [1, 1, 0, 1]
+    assert {superseded for _, superseded in results} == {3}
+    assert len({frame_hash(table) for table, _ in results}) == 1
+
+
+def test_the_same_batch_twice_counts_its_wafers_as_superseded() -> None:
+    batch = (FIRST, frame({"Wafer-1": 1.0, "Wafer-2": 2.0}))
+
+    once, _ = wafer_table([batch])
+    twice, superseded = wafer_table([batch, batch])
+
+    pd.testing.assert_frame_equal(once, twice)
+    assert superseded == 2
+
+
+def test_unlabelled_batches_give_an_unlabelled_table() -> None:
+    table, _ = wafer_table([(FIRST, frame({"Wafer-1": 1.0}, labelled=False))])
+
+    assert list(table) == ["wafer", "batch", "Sensor-1", "Sensor-2"]
+
+
+def test_no_batch_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(EmptyTableError, match="Ingest") as error:
+        wafer_table([])
+    assert error.value.code == "no_accepted_batches"
+
+
+def test_batches_with_other_columns_are_an_error() -> None:
+    with pytest.raises(ValueError, match=SECOND):
+        wafer_table(
+            [
+                (FIRST, frame({"Wafer-1": 1.0})),
+                (SECOND, frame({"Wafer-2": 1.0}).rename(columns={"Sensor-2": "x"})),
+            ]
+        )
+
+
+batches_of_wafers = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8, unique=True), min_size=1, max_size=6)
+
+
+@given(wafers=batches_of_wafers, data=st.data())
+def test_table_and_hash_do_not_depend_on_arrival(wafers: list[list[int]], data: st.DataObject) -> None:
+    batches = [
+        (
+            f"wafer_{day + 1:02}012020_000000.csv",
+            frame({f"Wafer-{wafer}": day + wafer / 100 for wafer in ids}),
+        )
+        for day, ids in enumerate(wafers)
+    ]
+    table, superseded = wafer_table(batches)
+    shuffled, also_superseded = wafer_table(data.draw(st.permutations(batches)))
+
+    pd.testing.assert_frame_equal(table, shuffled)
+    assert frame_hash(table) == frame_hash(shuffled)
+    assert superseded == also_superseded == sum(map(len, wafers)) - len(table)
+    latest = {wafer: day for day, ids in enumerate(wafers) for wafer in ids}
+    assert table["Sensor-1"].tolist() == [latest[wafer] + wafer / 100 for wafer in sorted(latest)]
+
+
+def test_hash_is_of_the_content_only() -> None:
+    table, _ = wafer_table([(FIRST, frame({"Wafer-1": 1.0, "Wafer-2": 2.0}))])
+    negative_nan = table.assign(**{"Sensor-2": np.copysign(np.nan, -1)})
+    held_otherwise = pd.concat([table[[column]] for column in table], axis=1)
+
+    assert frame_hash(table) == frame_hash(negative_nan) == frame_hash(held_otherwise)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Sensor-1": np.array([1.0, np.nextafter(2.0, 3.0)])},
+        {"Sensor-2": np.array([0.0, np.nan])},
+        {"wafer": np.array(["Wafer-1", "Wafer-3"], dtype=object)},
+        {"batch": np.array([FIRST, SECOND], dtype=object)},
+        {"faulty": np.array([0, 1], dtype=np.int8)},
+    ],
+)
+def test_hash_notices_every_change(change: dict[str, np.ndarray]) -> None:
+    table, _ = wafer_table([(FIRST, frame({"Wafer-1": 1.0, "Wafer-2": 2.0}))])
+
+    assert frame_hash(table.assign(**change)) != frame_hash(table)
+    assert frame_hash(table.rename(columns={"Sensor-2": "Sensor-3"})) != frame_hash(table)
+
+
+def test_hash_stays_the_same_from_release_to_release() -> None:
+    table, _ = wafer_table([(FIRST, frame({"Wafer-1": 1.0, "Wafer-2": 9.0}))])
+
+    assert frame_hash(table) == "8ccd270e0f5dfb8163f9b8ae62b796c4e2928b66cbf0b46185122afd5a63295e"
+
+
+def test_sensor_readings_are_the_sensors_of_frame_and_table() -> None:
+    batch = frame({"Wafer-1": 1.0, "Wafer-2": 9.0})
+    table, _ = wafer_table([(FIRST, batch)])
+
+    assert list(sensor_readings(batch)) == list(sensor_readings(table)) == ["Sensor-1", "Sensor-2"]
+
+
+def test_batch_frames_have_a_hash_too() -> None:
+    batch = frame({"Wafer-1": 1.0, "Wafer-2": 9.0})
+
+    assert frame_hash(batch) == frame_hash(batch.copy())
+    assert frame_hash(batch) != frame_hash(batch[::-1])
+    assert frame_hash(batch) != frame_hash(frame({"Wafer-1": 1.0, "Wafer-2": 9.0}, labelled=False))

@@ -1,0 +1,420 @@
+"""Tracking against a real MLflow server: one run per Dagster run, its end, and the registry."""
+
+import base64
+import json
+import multiprocessing
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from dagster import (
+    AssetExecutionContext,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    ResourceParam,
+    asset,
+    materialize,
+)
+from pydantic import SecretStr
+
+from resources.mlflow import CHALLENGER, BundleVersion, Tracking, TrackingUnreachableError
+from schemas.loader import load_schema
+from wafer_assets.settings import MLflowSettings, NotConfiguredError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Barrier
+
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.pyfunc import PyFuncModel
+
+    from wafer_assets.domain.training import FaultModel
+
+    Fitted = tuple[FaultModel, pd.DataFrame]
+
+
+def new_tracking(uri: str) -> Tracking:
+    """Return tracking with an experiment and a model of its own."""
+    name = uuid.uuid4().hex[:8]
+    return Tracking(MLflowSettings(tracking_uri=uri, experiment=f"e-{name}", model_name=f"m-{name}"))
+
+
+@pytest.fixture
+def tracking(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    """Tracking that waits for no rivals, where a test has none."""
+    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
+    return new_tracking(mlflow_uri)
+
+
+@pytest.fixture
+def client(mlflow_uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(mlflow_uri)
+
+
+def dagster_run(job_name: str = "train") -> DagsterRun:
+    return DagsterRun(job_name=job_name, run_id=str(uuid.uuid4()))
+
+
+def all_runs(client: "MlflowClient", tracking: Tracking) -> "list[Run]":
+    experiment = client.get_experiment_by_name(tracking.settings.experiment)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+@asset
+def features(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+    with mlflow.run(context.run) as run:
+        run.log_params({"missing": "median"})
+
+
+@asset(deps=[features])
+def members(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+    with mlflow.run(context.run) as run:
+        for member in ("cluster 0/xgboost", "cluster 0/random_forest"):
+            with run.nested(member) as nested:
+                nested.log_metrics({"log_loss": 0.2})
+
+
+@asset(deps=[members])
+def evaluation(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+    with mlflow.run(context.run) as run:
+        run.log_metrics({"auc": 0.7})
+
+
+@asset(deps=[members])
+def broken_evaluation(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+    with mlflow.run(context.run):
+        raise ValueError("too few faults")
+
+
+def test_a_dagster_run_is_one_mlflow_run_with_its_members_nested(tracking: Tracking, client: "MlflowClient") -> None:
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize([features, members, evaluation], resources={"mlflow": tracking}, instance=instance)
+    tracking.close(result.run_id, DagsterRunStatus.SUCCESS)
+
+    runs = {run.info.run_name: run for run in all_runs(client, tracking)}
+    parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    (parent,) = parents
+    assert parent.data.tags["dagster_run_id"] == result.run_id
+    assert parent.data.params == {"missing": "median"}
+    assert parent.data.metrics == {"auc": 0.7}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert set(runs) - {parent.info.run_name} == {"cluster 0/xgboost", "cluster 0/random_forest"}
+
+
+def test_the_run_stays_open_until_closed(tracking: Tracking, client: "MlflowClient") -> None:
+    run = dagster_run()
+    with tracking.run(run):
+        pass
+    assert [found.info.status for found in all_runs(client, tracking)] == ["RUNNING"]
+
+    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    (closed,) = all_runs(client, tracking)
+    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    (again,) = all_runs(client, tracking)
+    assert closed.info.status == "FINISHED"
+    assert again.info.end_time == closed.info.end_time
+
+
+def test_a_failing_step_fails_the_run(tracking: Tracking, client: "MlflowClient") -> None:
+    with DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            [features, members, broken_evaluation],
+            resources={"mlflow": tracking},
+            instance=instance,
+            raise_on_error=False,
+        )
+    statuses = {run.info.run_name: run.info.status for run in all_runs(client, tracking)}
+    assert not result.success
+    assert statuses.pop("cluster 0/xgboost") == "FINISHED"
+    assert "FAILED" in statuses.values()
+
+
+def test_a_later_step_does_not_hide_an_earlier_failure(tracking: Tracking, client: "MlflowClient") -> None:
+    run = dagster_run()
+    with pytest.raises(ValueError, match="too few"), tracking.run(run):
+        raise ValueError("too few faults")
+    with tracking.run(run):
+        pass
+    assert [found.info.status for found in all_runs(client, tracking)] == ["FAILED"]
+
+
+def test_an_interrupted_step_kills_its_runs(tracking: Tracking, client: "MlflowClient") -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        tracking.run(dagster_run()) as run,
+        run.nested("cluster 0/xgboost"),
+    ):
+        raise KeyboardInterrupt
+    assert [found.info.status for found in all_runs(client, tracking)] == ["KILLED", "KILLED"]
+
+
+def test_closing_ends_what_a_killed_step_left_open(tracking: Tracking, client: "MlflowClient") -> None:
+    run = dagster_run()
+    with tracking.run(run) as parent:
+        left_open = parent.nested("cluster 0/xgboost")
+        left_open.__enter__()
+        tracking.close(run.run_id, DagsterRunStatus.CANCELED)
+        assert [found.info.status for found in all_runs(client, tracking)] == ["KILLED", "KILLED"]
+
+
+def test_a_retried_step_resumes_its_nested_run(tracking: Tracking, client: "MlflowClient") -> None:
+    run = dagster_run()
+    with (
+        pytest.raises(ValueError, match="lost"),
+        tracking.run(run) as parent,
+        parent.nested("cluster 0/xgboost"),
+    ):
+        raise ValueError("lost the node")
+    with tracking.run(run) as parent, parent.nested("cluster 0/xgboost") as nested:
+        nested.log_metrics({"log_loss": 0.2})
+    (member,) = [found for found in all_runs(client, tracking) if found.info.run_name == "cluster 0/xgboost"]
+    assert member.info.status == "FINISHED"
+
+
+def test_closing_needs_an_end_and_tolerates_runs_that_logged_nothing(
+    tracking: Tracking, client: "MlflowClient"
+) -> None:
+    with pytest.raises(ValueError, match="STARTED"):
+        tracking.close(str(uuid.uuid4()), DagsterRunStatus.STARTED)
+    tracking.close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
+    Tracking(MLflowSettings()).close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
+    assert client.get_experiment_by_name(tracking.settings.experiment) is None
+
+
+def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: Tracking, client: "MlflowClient") -> None:
+    first = dagster_run()
+    second = DagsterRun(
+        job_name="train", run_id=str(uuid.uuid4()), parent_run_id=first.run_id, root_run_id=first.run_id
+    )
+    with tracking.run(first) as before, tracking.run(second) as after:
+        pass
+    assert before.run_id != after.run_id
+    assert client.get_run(after.run_id).data.tags["dagster_root_run_id"] == first.run_id
+
+
+def test_one_process_serves_several_dagster_runs_one_after_the_other(
+    tracking: Tracking, client: "MlflowClient"
+) -> None:
+    import mlflow
+
+    for auc in (0.6, 0.7):
+        with tracking.run(dagster_run()):
+            mlflow.log_metric("auc", auc)
+    assert sorted(run.data.metrics["auc"] for run in all_runs(client, tracking)) == [0.6, 0.7]
+    assert mlflow.active_run() is None
+
+
+def track(tracking: Tracking, run: DagsterRun, together: "Barrier", answers: "SimpleQueue[str]") -> None:
+    import mlflow  # noqa: F401 - before the barrier, since it takes seconds
+
+    together.wait(timeout=60)
+    with tracking.run(run) as tracked:
+        answers.put(tracked.run_id)
+
+
+def test_processes_that_start_at_once_share_one_run(mlflow_uri: str, client: "MlflowClient") -> None:
+    tracking, run = new_tracking(mlflow_uri), dagster_run()
+    spawn = multiprocessing.get_context("spawn")
+    answers: SimpleQueue[str] = spawn.SimpleQueue()
+    step = (tracking, run, spawn.Barrier(2), answers)
+    other = spawn.Process(target=track, args=step)
+    other.start()
+    track(*step)
+    other.join(timeout=60)
+    assert answers.get() == answers.get() == all_runs(client, tracking)[0].info.run_id
+    assert len(all_runs(client, tracking)) == 1
+
+
+def test_threads_that_start_at_once_share_one_run(mlflow_uri: str, client: "MlflowClient") -> None:
+    tracking, run = new_tracking(mlflow_uri), dagster_run()
+
+    def step(_: int) -> str:
+        with tracking.run(run) as tracked:
+            return tracked.run_id
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = set(pool.map(step, range(6)))
+    assert answers == {found.info.run_id for found in all_runs(client, tracking)}
+    assert len(answers) == 1
+
+
+def test_everything_logged_is_read_back(tracking: Tracking, client: "MlflowClient") -> None:
+    params = {f"setting_{i}": i for i in range(150)}
+    batches = [f"wafer_28012020_{i:06d}.csv" for i in range(2_000)]
+    with tracking.run(dagster_run()) as run:
+        run.log_params(params)
+        run.log_metrics({"auc": 0.7, "recall": 0.4})
+        for k, inertia in ((1, 9.0), (2, 4.0)):
+            run.log_metrics({"inertia": inertia}, step=k)
+        run.log_bytes("plots/elbow.png", b"\x89PNG")
+        run.log_dict("clusters.json", {"sizes": [3, 4]})
+        run.log_dataset(
+            "wafer_table",
+            content_hash="c" * 64,
+            source="s3://lake/wafer_table.parquet",
+            rows=7,
+            batches=batches,
+        )
+    found = client.get_run(run.run_id)
+    assert found.data.params == {key: str(value) for key, value in params.items()}
+    assert found.data.metrics == {"auc": 0.7, "recall": 0.4, "inertia": 4.0}
+    curve = client.get_metric_history(run.run_id, "inertia")
+    assert [(point.step, point.value) for point in curve] == [(1, 9.0), (2, 4.0)]
+    assert run.url.startswith(f"{tracking.settings.tracking_uri}/#/")
+    assert {file.path for file in client.list_artifacts(run.run_id)} == {"plots", "clusters.json"}
+    assert Path(client.download_artifacts(run.run_id, "plots/elbow.png")).read_bytes() == b"\x89PNG"
+    assert found.inputs is not None
+    (dataset,) = (given.dataset for given in found.inputs.dataset_inputs)
+    assert json.loads(dataset.source) == {"uri": "s3://lake/wafer_table.parquet"}
+    assert json.loads(dataset.profile or "") == {"num_rows": 7, "content_hash": "c" * 64, "batches": batches}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> "Fitted":
+    """A small fault model and wafers it has not seen, with their ids."""
+    from wafer_assets.domain.config import ModelConfig
+    from wafer_assets.domain.simulation import simulate_table
+    from wafer_assets.domain.training import FaultModel
+
+    schema = load_schema("training")
+    table = simulate_table(400, seed=1, fault_rate=0.2)
+    config = ModelConfig(k=2, folds=2, xgboost_trees=5, forest_trees=5)
+    model = FaultModel(config).fit(table[list(schema.sensors)], table["faulty"])
+    return model, simulate_table(20, seed=2)[["wafer", *schema.sensors]]
+
+
+def register(tracking: Tracking, model: "FaultModel") -> BundleVersion:
+    from wafer_assets.domain.persistence import dump
+
+    schema = load_schema("training")
+    with tracking.run(dagster_run()) as run:
+        return tracking.register_bundle(
+            run,
+            dump(model),
+            sensors=schema.sensors,
+            optional=schema.optional_columns,
+            tags={"table_hash": "c0ffee"},
+        )
+
+
+def predict(bundle: "PyFuncModel", wafers: pd.DataFrame) -> pd.DataFrame:
+    predicted = bundle.predict(wafers)
+    assert isinstance(predicted, pd.DataFrame)
+    return predicted
+
+
+def test_a_registered_bundle_predicts_what_the_model_did(tracking: Tracking, fitted: "Fitted") -> None:
+    model, wafers = fitted
+    version = register(tracking, model)
+    predicted = predict(tracking.load_bundle(version), wafers)
+
+    readings = wafers.drop(columns="wafer")
+    assert predicted["wafer"].tolist() == wafers["wafer"].tolist()
+    np.testing.assert_array_equal(predicted["probability"], model.predict_proba(readings)[:, 1])
+    np.testing.assert_array_equal(predicted["faulty"], model.predict(readings) == 1)
+    assert set(predicted["cluster"]) <= {0, 1}
+
+
+def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tracking, fitted: "Fitted") -> None:
+    from mlflow.exceptions import MlflowException
+
+    model, wafers = fitted
+    bundle = tracking.load_bundle(register(tracking, model))
+    optional = sorted(load_schema("training").optional_columns)
+    without = predict(bundle, wafers.drop(columns=["wafer", *optional]))
+    empty = predict(bundle, wafers.assign(**dict.fromkeys(optional)))
+    assert list(without) == ["probability", "faulty", "cluster"]
+    pd.testing.assert_frame_equal(without, empty.drop(columns="wafer"))
+    with pytest.raises(MlflowException, match="Sensor-1'"):
+        bundle.predict(wafers.drop(columns="Sensor-1"))
+
+
+def test_each_registration_is_a_version_and_the_newest_is_the_challenger(tracking: Tracking, fitted: "Fitted") -> None:
+    assert tracking.version(CHALLENGER) is None
+    first, second = register(tracking, fitted[0]), register(tracking, fitted[0])
+    assert (first.version, second.version) == (1, 2)
+    assert tracking.version(CHALLENGER) == second
+    assert second.tags == {"table_hash": "c0ffee"}
+
+    tracking.set_alias("champion", first)
+    assert tracking.version("champion") == first
+    assert tracking.version("retired") is None
+
+
+def test_a_version_holds_code_and_skops_and_pinned_libraries_but_no_pickle(
+    tracking: Tracking, fitted: "Fitted", tmp_path: Path
+) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    download_artifacts(register(tracking, fitted[0]).uri, dst_path=str(tmp_path))
+    files = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    libraries = (tmp_path / "requirements.txt").read_text().splitlines()
+    assert files == {
+        "MLmodel",
+        "artifacts/bundle.skops",
+        "bundle_pyfunc.py",
+        "conda.yaml",
+        "python_env.yaml",
+        "registered_model_meta",
+        "requirements.txt",
+    }
+    assert all("==" in library for library in libraries)
+
+
+def test_an_unset_server_says_what_to_set() -> None:
+    tracking = Tracking(MLflowSettings())
+    with pytest.raises(NotConfiguredError, match="WAFER_MLFLOW__TRACKING_URI"):
+        tracking.version(CHALLENGER)
+
+
+def test_a_server_that_is_gone_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracking = Tracking(MLflowSettings(tracking_uri="http://127.0.0.1:9"))
+    with pytest.raises(TrackingUnreachableError, match="wafer services up"), tracking.run(dagster_run()):
+        pass
+
+
+class Doorman(BaseHTTPRequestHandler):
+    """A server that only notes who asks."""
+
+    credentials: str | None = None
+
+    def do_GET(self) -> None:
+        type(self).credentials = self.headers["Authorization"]
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def doorman_uri() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Doorman) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_credentials_reach_the_server_and_nothing_else(doorman_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "somebody else")
+    tracking = Tracking(MLflowSettings(tracking_uri=doorman_uri, username="fab", password=SecretStr("s3cret")))
+    with pytest.raises(MlflowException):
+        tracking.version(CHALLENGER)
+    assert Doorman.credentials == "Basic " + base64.b64encode(b"fab:s3cret").decode()
+    assert "s3cret" not in repr(tracking)

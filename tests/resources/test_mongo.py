@@ -1,0 +1,186 @@
+"""The wafer store: exact values, batches replaced as a whole, never half a batch."""
+
+import math
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import BulkWriteError
+
+from resources.mongo import BatchNotFoundError, WaferStore
+from resources.s3 import StoredObject
+from wafer_assets.settings import NotConfiguredError, Settings
+
+SENSORS = [f"Sensor-{number}" for number in range(1, 591)]
+SOURCE = StoredObject("training/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
+REASONS: list[dict[str, str | int | None]] = [
+    {"code": "column_missing", "row": 1, "column": "Sensor-7", "found": "", "remedy": "Send it."},
+    {
+        "code": "wafer_repeated",
+        "row": 17,
+        "column": None,
+        "found": "Wafer-3",
+        "remedy": "Number wafers once.",
+    },
+]
+
+
+def batch(wafers: int = 12, *, seed: int = 0, faulty: bool = True) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    readings = rng.normal(scale=1e3, size=(wafers, len(SENSORS)))
+    readings[rng.random(readings.shape) < 0.1] = np.nan
+    frame = pd.DataFrame(readings, columns=SENSORS)
+    # Not in the order of names or numbers: a file's order is its own.
+    frame.insert(0, "wafer", [f"Wafer-{number}" for number in rng.permutation(wafers) + 1])
+    if faulty:
+        frame["faulty"] = (rng.random(wafers) < 0.3).astype(np.int8)
+    return frame
+
+
+@pytest.mark.parametrize("line", ["training", "prediction"])
+def test_a_batch_comes_back_exactly(mongo: WaferStore, line: str) -> None:
+    frame = batch(100, faulty=line == "training")
+    frame.iloc[0, 1:8] = [-0.0, 5e-324, math.pi, 1.7976931348623157e308, 0.1 + 0.2, 1e22, np.nan]
+    frame["Sensor-590"] = np.nan  # a sensor that the line did not have yet
+    mongo.replace_batch(line, "a.csv", frame, SOURCE, sha256="0")  # type: ignore[arg-type]
+    found = mongo.read_batch(line, "a.csv")  # type: ignore[arg-type]
+    pd.testing.assert_frame_equal(found, frame, check_exact=True)
+    assert np.signbit(found["Sensor-1"].to_numpy()[0])
+
+
+def test_a_manifest_says_what_was_stored(mongo: WaferStore) -> None:
+    frame = batch()
+    manifest = mongo.replace_batch("training", "a.csv", frame, SOURCE, sha256="abc")
+    assert (manifest.status, manifest.wafers, manifest.sha256) == ("accepted", 12, "abc")
+    assert manifest.faulty == frame["faulty"].sum()
+    assert (manifest.key, manifest.etag, manifest.size) == (SOURCE.key, SOURCE.etag, SOURCE.size)
+    [listed] = mongo.batches("training")
+    assert listed.model_dump(exclude={"stored_at"}) == manifest.model_dump(exclude={"stored_at"})
+    assert abs((listed.stored_at - manifest.stored_at).total_seconds()) < 0.001
+
+
+def test_a_quarantined_batch_keeps_its_reasons_and_no_wafers(mongo: WaferStore) -> None:
+    mongo.replace_batch("training", "a.csv", batch(), SOURCE, sha256="0")
+    mongo.quarantine_batch("training", "a.csv", REASONS, SOURCE)
+    [manifest] = mongo.batches("training")
+    assert (manifest.status, manifest.wafers, manifest.sha256) == ("quarantined", 0, None)
+    assert list(manifest.reasons) == REASONS
+    with pytest.raises(BatchNotFoundError, match=r"no accepted batch 'a\.csv'"):
+        mongo.read_batch("training", "a.csv")
+
+
+def test_ingesting_again_replaces_exactly_the_batchs_own_records(mongo: WaferStore) -> None:
+    first, other, second = batch(20, seed=1), batch(5, seed=2), batch(7, seed=3)
+    mongo.replace_batch("training", "a.csv", first, SOURCE, sha256="1")
+    mongo.replace_batch("training", "b.csv", other, SOURCE, sha256="2")
+    mongo.replace_batch("prediction", "a.csv", batch(4, faulty=False), SOURCE, sha256="3")
+    for _ in range(2):
+        mongo.replace_batch("training", "a.csv", second, SOURCE, sha256="4")
+    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), second)
+    pd.testing.assert_frame_equal(mongo.read_batch("training", "b.csv"), other)
+    assert len(mongo.read_batch("prediction", "a.csv")) == 4
+
+
+def test_batches_are_listed_by_line_and_status(mongo: WaferStore) -> None:
+    mongo.replace_batch("training", "b.csv", batch(), SOURCE, sha256="0")
+    mongo.quarantine_batch("training", "a.csv", REASONS, SOURCE)
+    mongo.quarantine_batch("prediction", "c.csv", REASONS, SOURCE)
+    assert [item.batch for item in mongo.batches("training")] == ["a.csv", "b.csv"]
+    assert [item.batch for item in mongo.batches("training", "accepted")] == ["b.csv"]
+    assert [item.batch for item in mongo.batches("prediction", "accepted")] == []
+
+
+def test_all_accepted_batches_are_read_one_by_one(mongo: WaferStore) -> None:
+    frames = {f"{number}.csv": batch(seed=number) for number in range(3)}
+    for name, frame in frames.items():
+        mongo.replace_batch("training", name, frame, SOURCE, sha256=name)
+    mongo.quarantine_batch("training", "bad.csv", REASONS, SOURCE)
+    reading = mongo.read_batches("training")
+    manifest, frame = next(reading)
+    assert manifest.sha256 == manifest.batch == "0.csv"
+    pd.testing.assert_frame_equal(frame, frames["0.csv"])
+    mongo.quarantine_batch("training", "1.csv", REASONS, SOURCE)
+    assert [item.batch for item, _ in reading] == ["2.csv"]
+
+
+def test_a_refused_write_leaves_the_batch_as_it_was(mongo: WaferStore) -> None:
+    frame = batch()
+    mongo.replace_batch("training", "a.csv", frame, SOURCE, sha256="1")
+    twice = pd.concat([batch(3, seed=1), batch(3, seed=1)], ignore_index=True)
+    with pytest.raises(BulkWriteError, match="duplicate key"):
+        mongo.replace_batch("training", "a.csv", twice, SOURCE, sha256="2")
+    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    assert mongo.batches("training")[0].sha256 == "1"
+
+
+def in_background(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_no_reader_sees_half_a_batch(mongo: WaferStore, settings: Settings) -> None:
+    # Every version has its own size and its own value everywhere, so that any mixture shows.
+    versions = [batch(10 + number) for number in range(8)]
+    for number, frame in enumerate(versions):
+        frame.loc[:, SENSORS] = float(number)
+    mongo.replace_batch("training", "a.csv", versions[0], SOURCE, sha256="0")
+    done = threading.Event()
+
+    def write() -> None:
+        writer = WaferStore(settings)
+        try:
+            for _ in range(3):
+                for number, frame in enumerate(versions):
+                    writer.replace_batch("training", "a.csv", frame, SOURCE, sha256=str(number))
+        finally:
+            done.set()
+
+    seen = set()
+    writing = in_background(write)
+    while not done.is_set():
+        [(manifest, frame)] = mongo.read_batches("training")
+        version = int(manifest.sha256 or "")
+        assert len(frame) == manifest.wafers == 10 + version
+        assert (frame[SENSORS] == version).all(axis=None)
+        seen.add(version)
+    writing.join()
+    assert len(seen) > 1
+
+
+def test_two_writers_of_one_batch_leave_one_of_their_versions(mongo: WaferStore, settings: Settings) -> None:
+    versions = [batch(10, seed=1), batch(15, seed=2)]
+
+    def write(number: int) -> None:
+        for _ in range(5):
+            WaferStore(settings).replace_batch("training", "a.csv", versions[number], SOURCE, sha256=str(number))
+
+    for thread in [in_background(lambda number=number: write(number)) for number in range(2)]:  # type: ignore[misc]
+        thread.join()
+    winner = int(mongo.batches("training")[0].sha256 or "")
+    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), versions[winner])
+
+
+def test_a_person_can_query_wafers(mongo: WaferStore, settings: Settings) -> None:
+    frame = batch()
+    frame["Sensor-60"] = [np.nan, *range(1, 12)]
+    mongo.replace_batch("training", "a.csv", frame, SOURCE, sha256="0")
+    assert settings.mongo.uri is not None
+    with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+        wafers = client[settings.mongo.database]["training_wafers"]
+        assert wafers.count_documents({"readings.Sensor-60": {"$gt": 5}}) == 6
+        assert wafers.count_documents({"readings.Sensor-60": {"$exists": False}}) == 1
+        assert wafers.count_documents({"wafer": frame["wafer"][0]}) == 1
+        assert {"batch_1", "wafer_1"} <= set(wafers.index_information())
+        document = wafers.find_one({"_id": f"a.csv:{frame['wafer'][3]}"})
+        assert document is not None
+        assert document["row"] == 3
+
+
+def test_a_store_without_address_says_what_to_do() -> None:
+    with pytest.raises(NotConfiguredError, match="WAFER_MONGO__URI"):
+        WaferStore(Settings()).batches("training")

@@ -1,0 +1,81 @@
+"""The rules of the house: which folder may import which, and what loading the definitions may cost."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Every layer may import itself and the layers above it.
+LAYERS = (
+    ("schemas",),
+    ("wafer_assets.domain",),
+    ("wafer_assets.settings", "wafer_assets.partitions", "wafer_assets.console"),
+    ("resources",),
+    ("wafer_assets.landing", "wafer_assets.checks", "wafer_assets.assets"),
+    ("jobs",),
+    ("sensors",),
+    ("wafer_assets.definitions",),
+    ("wafer_assets.instance", "wafer_assets.summary"),
+    ("wafer_assets.cli",),
+)
+HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops"}
+SERVICES = {"dagster", "boto3", "botocore", "pymongo", "mlflow", "dagster_mlflow", "dagster_aws"}
+
+
+def modules() -> list[tuple[str, Path]]:
+    folders = ("schemas", "resources", "jobs", "sensors", "wafer_assets")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    return [
+        (".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), file)
+        for file in sorted(files)
+    ]
+
+
+def imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer(module: str) -> int | None:
+    for number, prefixes in enumerate(LAYERS):
+        if any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes):
+            return number
+    return None
+
+
+@pytest.mark.parametrize(("module", "file"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_point_one_way(module: str, file: Path) -> None:
+    own = layer(module)
+    if own is None:
+        assert file.name == "__init__.py", f"{module} is in no layer"
+        return
+    for imported in imports(file):
+        other = layer(imported)
+        assert other is None or other <= own, f"{module} imports {imported}, which is built on top of it"
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [(module, file) for module, file in modules() if module.startswith("wafer_assets.domain")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_domain_knows_no_service(module: str, file: Path) -> None:
+    used = {imported.partition(".")[0] for imported in imports(file)}
+    assert not used & SERVICES, f"{module} imports {used & SERVICES}"
+
+
+def test_loading_the_definitions_imports_no_heavy_library() -> None:
+    script = "import sys, wafer_assets.definitions; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not HEAVY & set(loaded)

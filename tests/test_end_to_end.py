@@ -1,0 +1,152 @@
+"""The whole training line on real services, as its users run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from resources.mlflow import Tracking
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from schemas.loader import load_schema
+from wafer_assets.assets.batches import landing_key
+from wafer_assets.assets.common import training_key
+from wafer_assets.domain.config import ModelConfig
+from wafer_assets.domain.simulation import broken_batches, simulate_batches
+from wafer_assets.domain.table import sensor_readings
+from wafer_assets.domain.training import FaultModel
+from wafer_assets.instance import open_instance, run_job
+from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.partitions import BATCHES
+from wafer_assets.settings import Settings
+
+FAST = {"forest_trees": 20, "xgboost_trees": 20}
+
+
+def land(settings: Settings, instance: dg.DagsterInstance, files: dict[str, bytes]) -> dict[str, str]:
+    """Drop files into the landing bucket and return the tags of a run over them."""
+    s3 = S3Store(settings)
+    for name, content in files.items():
+        s3.put(s3.landing, landing_key("training", name), content)
+    found = changed_batches("training", s3.list_objects(s3.landing), {})
+    report_raw_batches(instance, "training", s3.landing, found)
+    keys = instance.get_dynamic_partitions(str(BATCHES["training"].name))
+    (only,) = partition_ranges(keys, found)
+    return only.tags
+
+
+def simulated(batches: int, fault_rate: float) -> dict[str, bytes]:
+    return {
+        batch.name: batch.content
+        for batch in simulate_batches(batches, 60, line="training", seed=3, fault_rate=fault_rate)
+    }
+
+
+def test_files_become_a_registered_model(platform_settings: Settings) -> None:
+    settings = platform_settings
+    files = simulated(5, fault_rate=0.15)
+    bad = {batch.name: batch.content for batch in broken_batches(load_schema("training"), seed=3)}
+    with open_instance(settings) as instance:
+        tags = land(settings, instance, files | bad)
+        resources = {"model": {"config": FAST}, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
+        result = run_job(settings, instance, "train_end_to_end", tags=tags, resources=resources)
+        assert result.success
+        bundle = instance.get_latest_materialization_event(training_key("model_bundle"))
+        table = instance.get_latest_materialization_event(training_key("wafer_table"))
+    assert bundle is not None
+    assert bundle.asset_materialization is not None
+    assert table is not None
+    assert table.asset_materialization is not None
+
+    store = WaferStore(settings)
+    assert len(store.batches("training", "accepted")) == len(files)
+    assert len(store.batches("training", "quarantined")) == len(bad)
+    tracking = Tracking(settings.mlflow)
+    tracking.close(result.run_id, dg.DagsterRunStatus.SUCCESS)
+    version = tracking.version("challenger")
+    assert version is not None
+    assert version.version == bundle.asset_materialization.metadata["version"].value
+    assert version.tags["table_hash"] == table.asset_materialization.metadata["content_hash"].value
+
+    # The bundle of the many steps is the estimator fitted in one piece on the same table.
+    frame = result.asset_value(training_key("wafer_table"))
+    readings = sensor_readings(frame)
+    whole = FaultModel(ModelConfig(**FAST)).fit(readings, frame["faulty"])
+    loaded = tracking.load_bundle(version).predict(readings)
+    assert (loaded["probability"].to_numpy() == whole.predict_proba(readings)[:, 1]).all()
+
+
+def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings: Settings) -> None:
+    settings = platform_settings
+    with open_instance(settings) as instance:
+        tags = land(settings, instance, simulated(2, fault_rate=0.0))
+        result = run_job(settings, instance, "train_end_to_end", tags=tags)
+    assert not result.success
+    failed = [event.step_key for event in result.all_events if event.is_step_failure]
+    assert failed == ["training__wafer_table_both_outcomes"]
+    assert Tracking(settings.mlflow).version("challenger") is None
+
+
+def wafer(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("wafer")), *arguments],
+        env={**os.environ, "WAFER_STATE_DIR": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def processes_of(state: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if str(state) in process.environ().values():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Path:
+    folder = tmp_path / "batches"
+    folder.mkdir()
+    for name, content in simulated(5, fault_rate=0.15).items():
+        (folder / name).write_bytes(content)
+    (folder / "notes.txt").write_text("not a batch")
+    return folder
+
+
+def test_the_demo_survives_an_interrupt_and_repeats_without_change(tmp_path: Path, batches: Path) -> None:
+    state = tmp_path / "demo"
+    command = [str(Path(sys.executable).with_name("wafer")), "demo", str(batches)]
+    environment = {**os.environ, "WAFER_STATE_DIR": str(state)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "wafer_table" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert processes_of(state) == []
+
+    finished = wafer(state, "demo", str(batches))
+    assert finished.returncode == 0, finished.stderr
+    first = json.loads((state / "summary.json").read_text())
+    assert first["files"]["received"] == 6
+    assert first["files"]["accepted"] == 5
+    assert first["registered"]["version"] == 1
+
+    again = wafer(state, "demo", str(batches))
+    assert again.returncode == 0, again.stderr
+    assert json.loads((state / "summary.json").read_text()) == first
+    assert processes_of(state) == []

@@ -1,0 +1,304 @@
+"""Ingestion: a landed batch file becomes records in MongoDB, or goes to quarantine with its reasons.
+
+One factory makes the assets of both lines. Validation, quarantine and records are one step, because a
+batch is either accepted with all its wafers or refused with all its reasons, and nothing in between.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow
+import pyarrow.csv
+
+from resources.mongo import BatchManifest, WaferStore
+from resources.s3 import ObjectNotFoundError, S3Store, StoredObject
+from schemas.loader import BatchSchema, Line
+from wafer_assets.assets.common import OWNERS
+from wafer_assets.checks.contract import (
+    batch_check_evaluation,
+    contract_check_specs,
+    ledger_check_results,
+    reasons_table,
+)
+from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
+from wafer_assets.domain.table import frame_hash
+from wafer_assets.partitions import BATCHES, batch_name
+
+CODE_VERSION = "1"
+WORKERS = 2  # batches at a time
+PROGRESS_EVERY = 10  # batches; every message is a write to the event log
+
+
+def landing_key(line: Line, name: str) -> str:
+    """Return the key of a file in the landing bucket."""
+    return f"{line}/{name}"
+
+
+def validated_key(line: Line, batch: str) -> str:
+    """Return the key of an accepted batch in the lake bucket."""
+    return f"{line}/validated_batches/{batch}"
+
+
+def quarantine_folder(line: Line, batch: str) -> str:
+    """Return the prefix in the lake bucket that holds a refused file and its `reasons.json`."""
+    return f"{line}/quarantined_batches/{batch}/"
+
+
+def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    """Build the ingestion assets of the line whose files `schema` describes."""
+    line = schema.line
+
+    def key(name: str) -> dg.AssetKey:
+        return dg.AssetKey([line, name])
+
+    def batch_spec(name: str, description: str, kinds: set[str], dep: str | None = None) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            key(name),
+            deps=[key(dep)] if dep else [],
+            description=description,
+            group_name="ingestion",
+            owners=OWNERS,
+            kinds=kinds,
+            partitions_def=BATCHES[line],
+            skippable=dep is not None,
+            code_version=f"{CODE_VERSION}, contract {schema.contract_version}" if dep else None,
+        )
+
+    raw_batches = batch_spec(
+        "raw_batches", "A batch file as the partner dropped it into the landing bucket.", {"s3", "csv"}
+    )
+    columns = f"`wafer`, the sensors in schema order{', `faulty`' if schema.label else ''}"
+
+    @dg.multi_asset(
+        name=f"ingest_{line}_batches",
+        specs=[
+            batch_spec(
+                "validated_batches",
+                f"An accepted batch file, normalised to {columns}; a CSV file per batch.",
+                {"s3", "csv"},
+                dep="raw_batches",
+            ),
+            batch_spec(
+                "quarantined_batches",
+                "A refused batch file, kept as it came, with every reason: code, row, column, what was found "
+                "and what to do.",
+                {"s3", "csv"},
+                dep="raw_batches",
+            ),
+            batch_spec(
+                "wafer_records",
+                "The wafers of an accepted batch in MongoDB, a document each.",
+                {"mongodb"},
+                dep="validated_batches",
+            ),
+            dg.AssetSpec(
+                key("batch_ledger"),
+                deps=[key("wafer_records"), key("quarantined_batches")],
+                description="What became of every batch: received = accepted + quarantined.",
+                group_name="ingestion",
+                owners=OWNERS,
+                kinds={"mongodb"},
+                code_version=CODE_VERSION,
+            ),
+        ],
+        check_specs=contract_check_specs(line),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def ingest_batches(
+        context: dg.AssetExecutionContext,
+        s3: dg.ResourceParam[S3Store],
+        wafers: dg.ResourceParam[WaferStore],
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.MaterializeResult[None]]:
+        # Without a partition, the ledger alone is asked for.
+        partitioned = context.has_partition_key or context.has_partition_key_range
+        batches = list(context.partition_keys) if partitioned else []
+        vanished = []
+        for number, (batch, outcome) in enumerate(_ingested(schema, batches, s3, wafers), 1):
+            if outcome is None:
+                vanished.append(batch)
+                continue
+            manifest, reasons = outcome
+            yield from _materializations(manifest, reasons, s3)
+            yield batch_check_evaluation(line, batch, reasons)
+            if number % PROGRESS_EVERY == 0 or number == len(batches):
+                context.log.info(f"{number} of {len(batches)} batches")
+        if key("batch_ledger") in context.selected_asset_keys:
+            manifests = wafers.batches(line)
+            yield dg.MaterializeResult(
+                asset_key=key("batch_ledger"),
+                metadata=_ledger_metadata(manifests),
+                check_results=list(ledger_check_results(line, manifests)),
+                data_version=_ledger_version(manifests),
+            )
+        if vanished:
+            raise dg.Failure(
+                f"{len(vanished)} of {len(batches)} batches are not in the landing bucket: "
+                f"{', '.join(vanished)}. "
+                "All others were ingested. Send these again, or delete their partitions.",
+                allow_retries=False,
+            )
+
+    return [raw_batches, ingest_batches]
+
+
+Outcome = tuple[BatchManifest, Sequence[Reason]]
+
+
+def _ingested(
+    schema: BatchSchema, batches: Sequence[str], s3: S3Store, wafers: WaferStore
+) -> Iterator[tuple[str, Outcome | None]]:
+    """Yield every batch, in order, with what became of it; None if it has left the landing bucket."""
+
+    def ingest(batch: str) -> Outcome | None:
+        try:
+            return ingest_batch(schema, batch, s3, wafers)
+        except ObjectNotFoundError:
+            return None
+
+    # One batch waits for the servers while the other is validated, and Dagster writes its events meanwhile.
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield from zip(batches, pool.map(ingest, batches), strict=True)
+
+
+def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> Outcome:
+    """Ingest one batch file: store its wafers, or quarantine it with its reasons.
+
+    Ingesting a batch again replaces what the first time left, whichever way the two were decided.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        The landing bucket does not hold the file.
+    """
+    line, name = schema.line, batch_name(batch)
+    source = s3.head(s3.landing, landing_key(line, name))
+    reasons = check_object(name, source.size, schema)
+    if source.size <= schema.max_file_size:
+        result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
+        if isinstance(result, Accepted):
+            return _accept(line, batch, result.frame, source, s3, wafers), ()
+        reasons = result.reasons
+    return _quarantine(line, batch, reasons, source, s3, wafers), reasons
+
+
+def _accept(
+    line: Line, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
+) -> BatchManifest:
+    file = io.BytesIO()
+    pyarrow.csv.write_csv(pyarrow.Table.from_pandas(frame, preserve_index=False, nthreads=1), file)
+    s3.put(s3.lake, validated_key(line, batch), file.getvalue())
+    # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
+    manifest = wafers.replace_batch(line, batch, frame, source, sha256=frame_hash(frame))
+    for stale in s3.list_objects(s3.lake, quarantine_folder(line, batch)):
+        s3.delete(s3.lake, stale.key)
+    return manifest
+
+
+def _quarantine(
+    line: Line,
+    batch: str,
+    reasons: Sequence[Reason],
+    source: StoredObject,
+    s3: S3Store,
+    wafers: WaferStore,
+) -> BatchManifest:
+    folder = quarantine_folder(line, batch)
+    found = [reason.as_dict() for reason in reasons]
+    report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": found}
+    # Copied by the server: a file that is too large to be read is kept like any other.
+    s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}")
+    s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
+    manifest = wafers.quarantine_batch(line, batch, found, source)
+    s3.delete(s3.lake, validated_key(line, batch))
+    return manifest
+
+
+def _materializations(
+    manifest: BatchManifest, reasons: Sequence[Reason], s3: S3Store
+) -> Iterator[dg.AssetMaterialization]:
+    """Yield an event per asset that the batch became; only these, for a range run would mark every batch."""
+
+    def event(asset: str, version: str, metadata: dict[str, Any]) -> dg.AssetMaterialization:
+        return dg.AssetMaterialization(
+            dg.AssetKey([manifest.line, asset]),
+            partition=manifest.batch,
+            metadata=metadata,
+            tags={"dagster/data_version": version},
+        )
+
+    lake = f"s3://{s3.lake}/"
+    if manifest.sha256 is None:
+        yield event(
+            "quarantined_batches",
+            manifest.etag,
+            {
+                "uri": dg.MetadataValue.path(lake + quarantine_folder(manifest.line, manifest.batch)),
+                "size_bytes": manifest.size,
+                "reasons": reasons_table(reasons),
+                "reason_counts": dg.MetadataValue.json(Counter(reason.code for reason in reasons)),
+            },
+        )
+        return
+    counts = {"dagster/partition_row_count": manifest.wafers}
+    if manifest.faulty is not None:
+        counts["faulty_wafers"] = manifest.faulty
+    yield event(
+        "validated_batches",
+        manifest.sha256,
+        {
+            "uri": dg.MetadataValue.path(lake + validated_key(manifest.line, manifest.batch)),
+            "sha256": manifest.sha256,
+            **counts,
+        },
+    )
+    yield event("wafer_records", manifest.sha256, counts)
+
+
+def _ledger_version(manifests: Sequence[BatchManifest]) -> dg.DataVersion:
+    """Return what the training table depends on: which batches are accepted, with which content."""
+    accepted = sorted((item.batch, item.sha256) for item in manifests if item.sha256)
+    return dg.DataVersion(sha256(json.dumps(accepted).encode()).hexdigest())
+
+
+def _ledger_metadata(manifests: Sequence[BatchManifest]) -> dict[str, Any]:
+    accepted = [manifest for manifest in manifests if manifest.status == "accepted"]
+    quarantined = [manifest for manifest in manifests if manifest.status == "quarantined"]
+    # A file counts once per code, however many of its cells break the same clause.
+    codes = Counter(code for item in quarantined for code in {str(reason["code"]) for reason in item.reasons})
+    return {
+        "received": len(manifests),
+        "accepted": len(accepted),
+        "quarantined": len(quarantined),
+        "wafers": sum(manifest.wafers for manifest in accepted),
+        "faulty_wafers": sum(manifest.faulty or 0 for manifest in accepted),
+        "quarantined_by_reason": dg.MetadataValue.json(dict(codes.most_common())),
+        # The UI shows tables whole: the latest batches are those that people look for.
+        "latest": dg.MetadataValue.table(
+            [
+                dg.TableRecord(
+                    {
+                        "batch": item.batch,
+                        "status": item.status,
+                        "wafers": item.wafers,
+                        "reasons": ", ".join(sorted({str(reason["code"]) for reason in item.reasons})),
+                        "stored_at": item.stored_at.isoformat(timespec="seconds"),
+                    }
+                )
+                for item in sorted(manifests, key=lambda item: item.stored_at, reverse=True)[:100]
+            ],
+            schema=dg.TableSchema(
+                [dg.TableColumn(name, "int" if name == "wafers" else "string") for name in _LEDGER_COLUMNS]
+            ),
+        ),
+    }
+
+
+_LEDGER_COLUMNS = ("batch", "status", "wafers", "reasons", "stored_at")

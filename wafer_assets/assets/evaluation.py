@@ -1,0 +1,103 @@
+"""Honest quality of the whole model: everything is fitted anew inside every fold."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+
+from resources.mlflow import Tracking
+from resources.model_config import EvaluationConfig, FaultModelConfig
+from wafer_assets.assets.common import OWNERS, image, training_input, training_key
+from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_results
+
+
+@dg.asset(
+    key=training_key("evaluation"),
+    ins={"table": training_input("wafer_table")},
+    # The models first: a table that cannot be learned from fails there, before the long part.
+    deps=[training_key("cluster_models")],
+    description="Out-of-fold predictions of the whole model under both protocols, repeated k-fold and "
+    "time-ordered, and the metrics with 95% intervals that follow from them.",
+    group_name="models",
+    owners=OWNERS,
+    kinds={"scikitlearn", "parquet"},
+    code_version="1",
+    io_manager_key="frames",
+    check_specs=QUALITY_CHECK_SPECS,
+)
+def evaluation(
+    context: dg.AssetExecutionContext,
+    table: pd.DataFrame,
+    model: FaultModelConfig,
+    evaluation: EvaluationConfig,
+    tracking: dg.ResourceParam[Tracking],
+) -> Iterator[dg.MaterializeResult[pd.DataFrame]]:
+    """Fit and test the model on every fold."""
+    from wafer_assets.domain import plots
+    from wafer_assets.domain.evaluation import METRICS, evaluate
+    from wafer_assets.domain.training import FaultModel
+
+    def report(done: int, total: int) -> None:
+        # Every message is a write to the event log.
+        if done % 5 == 0 or done == total:
+            context.log.info(f"{done} of {total} fits")
+
+    result = evaluate(
+        table,
+        FaultModel(model.values),
+        repeats=evaluation.repeats,
+        folds=evaluation.folds,
+        seed=model.seed,
+        n_jobs=evaluation.n_jobs,
+        progress=report,
+    )
+    drawn = {
+        "metrics": plots.metrics(result),
+        "roc": plots.roc(result),
+        "precision_recall": plots.precision_recall(result),
+        "calibration": plots.calibration(result),
+        "probabilities": plots.probabilities(result),
+        "over_time": plots.over_time(result),
+    }
+    figures = result.as_frame()
+    with tracking.run(context.run) as run:
+        run.log_metrics(
+            {
+                f"{row.protocol}.{row.metric}{suffix}": getattr(row, column)
+                for row in figures.dropna(subset=["value"]).itertuples()
+                for suffix, column in (("", "value"), (".low", "low"), (".high", "high"))
+                if getattr(row, column) == getattr(row, column)
+            }
+        )
+        run.log_dict("evaluation.json", result.as_dict())
+        for name, plot in drawn.items():
+            run.log_bytes(f"plots/{name}.png", plot)
+    auc = result.metrics["repeated_k_fold"]["auc"]
+    yield dg.MaterializeResult(
+        value=result.out_of_fold,
+        check_results=quality_check_results(auc.value, auc.low),
+        metadata={
+            "quality": dg.MetadataValue.md(
+                "\n".join(
+                    [
+                        "| metric | " + " | ".join(result.metrics) + " |",
+                        "|---" * (len(result.metrics) + 1) + "|",
+                        *(
+                            f"| {METRICS[name].title} | "
+                            + " | ".join(str(estimates[name]) for estimates in result.metrics.values())
+                            + " |"
+                            for name in METRICS
+                        ),
+                    ]
+                )
+            ),
+            "figures": dg.MetadataValue.json(result.as_dict()),
+            **{
+                f"{protocol}_{name}": estimates[name].value
+                for protocol, estimates in result.metrics.items()
+                for name in ("auc", "average_precision")
+                if estimates[name].value == estimates[name].value
+            },
+            **{f"plot_{name}": image(plot) for name, plot in drawn.items()},
+        },
+    )

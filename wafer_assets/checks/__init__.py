@@ -1,0 +1,1 @@
+"""Asset checks: derived from the file contract, and gates on tables and models."""

@@ -1,0 +1,86 @@
+"""Asset checks derived from the file contract.
+
+Every batch has one check, `contract`, that shows each clause; one event per clause and batch would take longer
+than ingesting the batch does. The ledger has a check per clause over all batches.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import dagster as dg
+
+from resources.mongo import BatchManifest
+from schemas.loader import Line
+from wafer_assets.domain.contract import CHECKS, REASONS, Reason
+from wafer_assets.partitions import BATCHES
+
+CONTRACT_CHECK = "contract"
+
+
+def contract_check_specs(line: Line) -> list[dg.AssetCheckSpec]:
+    """Return the check of a line's batches, and those of its ledger in the contract's order."""
+    with warnings.catch_warnings():
+        # Checks per partition are a preview of Dagster's; its version is pinned.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        batch_check = dg.AssetCheckSpec(
+            CONTRACT_CHECK,
+            asset=dg.AssetKey([line, "validated_batches"]),
+            description="The file keeps every clause of the data-sharing contract.",
+            partitions_def=BATCHES[line],
+        )
+    ledger = dg.AssetKey([line, "batch_ledger"])
+    return [
+        batch_check,
+        *(dg.AssetCheckSpec(clause, asset=ledger, description=text) for clause, text in CHECKS.items()),
+    ]
+
+
+def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
+    """Return the outcome of the contract check for one batch."""
+    broken = [REASONS[reason.code].check for reason in reasons]
+    clauses = [
+        dg.TableRecord({"clause": clause, "kept": clause not in broken, "findings": broken.count(clause)})
+        for clause in CHECKS
+    ]
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey([line, "validated_batches"]),
+        check_name=CONTRACT_CHECK,
+        passed=not reasons,
+        partition=batch,
+        description=f"{len(set(broken))} of {len(CHECKS)} clauses broken" if reasons else None,
+        metadata={"clauses": dg.MetadataValue.table(clauses)}
+        | ({"reasons": reasons_table(reasons)} if reasons else {}),
+    )
+
+
+def ledger_check_results(line: Line, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
+    """Yield, for every clause, which batches in quarantine break it."""
+    broken: dict[str, list[str]] = {clause: [] for clause in CHECKS}
+    for manifest in manifests:
+        for clause in {REASONS[str(reason["code"])].check for reason in manifest.reasons}:
+            broken[clause].append(manifest.batch)
+    for clause, batches in broken.items():
+        yield dg.AssetCheckResult(
+            asset_key=dg.AssetKey([line, "batch_ledger"]),
+            check_name=clause,
+            passed=not batches,
+            # The files are dealt with already; people should know, and nothing has to stop.
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(batches)} batches in quarantine break it." if batches else None,
+            metadata={"quarantined": len(batches), "batches": dg.MetadataValue.json(batches[:100])},
+        )
+
+
+def reasons_table(reasons: Sequence[Reason]) -> dg.TableMetadataValue:
+    """Return refusal reasons as a table for the UI."""
+    columns = {
+        "code": dg.TableColumn("code", "string"),
+        "row": dg.TableColumn("row", "int", description="line of the file, counted from 1"),
+        "column": dg.TableColumn("column", "string"),
+        "found": dg.TableColumn("found", "string"),
+        "remedy": dg.TableColumn("remedy", "string"),
+    }
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: getattr(reason, name) for name in columns}) for reason in reasons],
+        schema=dg.TableSchema(list(columns.values())),
+    )

@@ -1,0 +1,86 @@
+"""Gates on the training line: what must hold before a later step may rely on an earlier one."""
+
+import dagster as dg
+import pandas as pd
+
+from resources.mongo import WaferStore
+from wafer_assets.assets.common import training_key
+from wafer_assets.partitions import BATCHES
+
+
+@dg.asset_check(
+    asset=training_key("batch_ledger"),
+    description="Every known batch has an outcome, and MongoDB holds exactly the wafers of the accepted ones.",
+)
+def all_accounted_for(
+    context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]
+) -> dg.AssetCheckResult:
+    """Compare the known batches, their manifests and the stored wafers."""
+    name = BATCHES["training"].name
+    known = set(context.instance.get_dynamic_partitions(str(name)))
+    manifests = wafers.batches("training")
+    waiting = sorted(known - {manifest.batch for manifest in manifests})
+    miscounted = wafers.miscounted("training", manifests)
+    return dg.AssetCheckResult(
+        passed=not waiting and not miscounted,
+        metadata={
+            "received": len(known),
+            "with_outcome": len(manifests),
+            "waiting": dg.MetadataValue.json(waiting[:100]),
+            "miscounted": dg.MetadataValue.json(miscounted[:100]),
+        },
+        description="Materialize the batches that are waiting or miscounted.",
+    )
+
+
+@dg.asset_check(
+    asset=training_key("wafer_table"),
+    description="The table holds faulty and passed wafers; without both there is nothing to learn.",
+    blocking=True,
+)
+def both_outcomes(wafer_table: pd.DataFrame) -> dg.AssetCheckResult:
+    """Refuse a table of one kind of wafer only."""
+    faults = int(wafer_table["faulty"].sum())
+    passed = len(wafer_table) - faults
+    return dg.AssetCheckResult(
+        passed=faults > 0 and passed > 0,
+        metadata={"faulty_wafers": faults, "passed_wafers": passed},
+        description=f"{faults} faulty and {passed} passed wafers; training needs both.",
+    )
+
+
+LEAK_AUC = 0.80
+"""On the real line no honest model comes near this AUC: a higher one is a leak until proven otherwise."""
+
+QUALITY_CHECK_SPECS = [
+    dg.AssetCheckSpec(
+        "better_than_chance",
+        asset=training_key("evaluation"),
+        description="The interval of the cross-validated AUC lies above one half.",
+    ),
+    dg.AssetCheckSpec(
+        "plausible",
+        asset=training_key("evaluation"),
+        description=f"The cross-validated AUC is below {LEAK_AUC:.2f}; on real wafers more means a leak. "
+        "Simulated faults are easier to find.",
+    ),
+]
+
+
+def quality_check_results(auc: float, low: float) -> list[dg.AssetCheckResult]:
+    """Judge the cross-validated AUC by its value and the lower end of its interval."""
+    outcomes = {"better_than_chance": low > 0.5, "plausible": auc < LEAK_AUC}
+    return [
+        dg.AssetCheckResult(
+            check_name=name,
+            asset_key=training_key("evaluation"),
+            passed=passed,
+            # Promotion decides what a model may do; these tell people to look.
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={"auc": auc, "auc_low": low},
+        )
+        for name, passed in outcomes.items()
+    ]
+
+
+TRAINING_CHECKS = [all_accounted_for, both_outcomes]

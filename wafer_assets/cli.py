@@ -1,0 +1,446 @@
+"""The `wafer` command: thin over the library, so that whatever it does can be done in the UI too."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import md5
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from schemas.loader import Line
+from wafer_assets.console import console, output
+from wafer_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+_line_option = click.option(
+    "--line",
+    type=click.Choice(["training"]),
+    default="training",
+    show_default=True,
+    help="Line that the files belong to.",
+)
+
+
+class _Commands(click.Group):
+    """Shows the platform's own errors as messages: they say what to do, so a traceback would only hide it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if not hasattr(error, "code"):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    r"""Find faulty wafers: ingest batch files, train fault models, look into the quarantine.
+
+    \b
+    A first session on a laptop:
+      wafer services up               start S3, MongoDB and MLflow in the background
+      wafer simulate --out batches    make batch files to play with
+      wafer upload batches            drop them into the landing bucket
+      wafer ingest                    validate and store what landed
+      wafer quarantine list           see what was refused
+      wafer train                     train, evaluate and register a model
+      wafer dev                       look at everything in the Dagster UI
+      wafer services down             stop the services
+
+    `wafer demo` does all of it at once. Settings come from the environment (WAFER_S3__ENDPOINT_URL and
+    so on) or, on a laptop, from the running services.
+    """
+    # Being asked to end by a process manager is no different from Ctrl-C, which a shell's background jobs ignore.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    # Third parties' remarks would come between the lines of progress.
+    logging.getLogger().setLevel(logging.ERROR)
+
+
+@main.group()
+def services() -> None:
+    """Run S3, MongoDB and MLflow on this machine, on loopback only."""
+
+
+@services.command()
+def up() -> None:
+    """Start the services in the background; they stay until `wafer services down`."""
+    from resources.local_services import LocalServices
+
+    local = LocalServices(load_settings())
+    with console.status("starting S3, MongoDB and MLflow"):
+        local.up(background=True)
+    if not local.started:
+        console.print("The services were running already.")
+    _print_services(local.status())
+
+
+@services.command()
+def down() -> None:
+    """Stop the services; what they stored stays."""
+    from resources.local_services import LocalServices
+
+    stopped = LocalServices(load_settings()).down()
+    console.print("Stopped." if stopped else "Nothing was running.")
+
+
+@services.command()
+def status() -> None:
+    """Show what runs where; exits with 1 unless all services run."""
+    from resources.local_services import LocalServices
+
+    found = LocalServices(load_settings()).status()
+    _print_services(found)
+    if not all(service.running for service in found):
+        sys.exit(1)
+
+
+def _print_services(found: Iterable[Any]) -> None:
+    table = Table("service", "state", "address", "memory", "processes")
+    for service in found:
+        table.add_row(
+            service.name,
+            "running" if service.running else "stopped",
+            service.url if service.running else "",
+            f"{service.memory_mb:.0f} MB" if service.running else "",
+            ", ".join(map(str, service.pids)),
+        )
+    output.print(table)
+
+
+@main.command()
+@_line_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
+@click.option("--batches", default=14, show_default=True, help="Number of good files.")
+@click.option("--wafers", default=100, show_default=True, help="Wafers per file.")
+@click.option("--bad/--no-bad", default=True, show_default=True, help="Add one bad file of every kind.")
+@click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
+def simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
+    """Make batch files like a partner's: drifting, incomplete, with faults whose causes are known."""
+    _simulate(line, out, batches, wafers, bad, seed)
+
+
+def _simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
+    from schemas.loader import load_schema
+    from wafer_assets.domain.simulation import broken_batches, simulate_batches
+
+    schema = load_schema(line)
+    out.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with _progress() as progress:
+        good = simulate_batches(batches, wafers, line=line, schema=schema, seed=seed)
+        for batch in progress.track(good, total=batches, description="simulating"):
+            (out / batch.name).write_bytes(batch.content)
+            count += 1
+    if bad:
+        for broken in broken_batches(schema, seed):
+            (out / broken.name).write_bytes(broken.content)
+            count += 1
+    console.print(f"{count} files in {out}")
+
+
+@main.command()
+@_line_option
+@click.argument("paths", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
+def upload(line: Line, paths: tuple[Path, ...]) -> None:
+    """Drop files, or the files of folders, into the landing bucket.
+
+    A file that is there already with the same content is left alone.
+    """
+    _upload(load_settings(), line, paths)
+
+
+def _upload(settings: Settings, line: Line, paths: Sequence[Path]) -> None:
+    from resources.s3 import S3Store
+    from wafer_assets.assets.batches import landing_key
+
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise click.ClickException(f"There is no file in {', '.join(map(str, paths))}.")
+    s3 = S3Store(settings)
+    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{line}/")}
+    sent = 0
+    with _progress() as progress:
+        for file in progress.track(files, description="uploading"):
+            key = landing_key(line, file.name)
+            if there.get(key) == _etag(file):
+                continue
+            with file.open("rb") as content:
+                s3.upload(s3.landing, key, content)
+            sent += 1
+    console.print(f"{sent} files uploaded, {len(files) - sent} were there already.")
+
+
+def _etag(file: Path) -> str:
+    """Return the ETag that S3 gives an object of one part."""
+    with file.open("rb") as content:
+        digest = md5(usedforsecurity=False)
+        while block := content.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@main.command()
+@_line_option
+@click.option("--all", "everything", is_flag=True, help="Ingest every file again, not only new and changed ones.")
+def ingest(line: Line, everything: bool) -> None:
+    """Validate and store what has landed; quarantine what breaks the contract."""
+    settings = load_settings()
+    with _instance(settings) as instance:
+        _ingest(settings, instance, line, everything)
+        _print_summary(settings, instance)
+
+
+def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, everything: bool = False) -> None:
+    from resources.mongo import WaferStore
+    from resources.s3 import S3Store
+    from wafer_assets.instance import run_job
+    from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+    from wafer_assets.partitions import BATCHES
+
+    s3 = S3Store(settings)
+    known = {} if everything else {item.batch: item.etag for item in WaferStore(settings).batches(line)}
+    found = changed_batches(line, s3.list_objects(s3.landing, f"{line}/"), known)
+    if not found:
+        console.print("No file is new or changed.")
+        return
+    report_raw_batches(instance, line, s3.landing, found)
+    keys = instance.get_dynamic_partitions(str(BATCHES[line].name))
+    for part in partition_ranges(keys, found):
+        _require_success(run_job(settings, instance, f"ingest_{line}", tags=part.tags))
+
+
+@main.command()
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A hyperparameter, such as capacity=0.2 or k=3; may be repeated. The UI's launchpad describes all.",
+)
+@click.option("--repeats", default=5, show_default=True, help="Repeats of the 10-fold evaluation.")
+def train(overrides: tuple[str, ...], repeats: int) -> None:
+    """Train, evaluate and register a model on all accepted wafers."""
+    settings = load_settings()
+    with _instance(settings) as instance:
+        _train(settings, instance, _parsed(overrides), repeats)
+        _print_summary(settings, instance)
+
+
+def _parsed(overrides: Iterable[str]) -> dict[str, Any]:
+    from wafer_assets.domain.config import ModelConfig
+
+    values: dict[str, Any] = {}
+    for override in overrides:
+        name, separator, value = override.partition("=")
+        if not separator or name not in ModelConfig.model_fields:
+            raise click.BadParameter(
+                f"{override!r}: give NAME=VALUE with one of {', '.join(ModelConfig.model_fields)}.",
+                param_hint="--set",
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{override!r}: {value!r} is not a number or null.", param_hint="--set") from error
+    return values
+
+
+def _train(settings: Settings, instance: "dg.DagsterInstance", model: Mapping[str, Any], repeats: int = 5) -> None:
+    from wafer_assets.instance import run_job
+
+    resources = {"model": {"config": dict(model)}, "evaluation": {"config": {"repeats": repeats}}}
+    _require_success(run_job(settings, instance, "train", resources=resources))
+
+
+def _require_success(result: "dg.ExecuteInProcessResult") -> None:
+    if result.success:
+        return
+    failures = [event for event in result.all_events if event.is_step_failure]
+    lines = []
+    for event in failures:
+        error = event.step_failure_data.error
+        while error and error.cause:
+            error = error.cause
+        described = event.step_failure_data.user_failure_data
+        message = described.description if described else error.message.strip() if error else "failed"
+        lines.append(f"{(event.step_key or '').replace('__', '/')}: {message}")
+    raise click.ClickException(
+        f"Run {result.run_id} failed.\n" + "\n".join(lines) + "\n`wafer dev` shows the run with all its logs."
+    )
+
+
+@main.group()
+def quarantine() -> None:
+    """Look at the files that broke the contract."""
+
+
+@quarantine.command("list")
+@_line_option
+def quarantine_list(line: Line) -> None:
+    """List the quarantined batches with their reasons."""
+    from resources.mongo import WaferStore
+
+    table = Table("batch", "size", "reasons")
+    found = WaferStore(load_settings()).batches(line, "quarantined")
+    for item in found:
+        codes = sorted({str(reason["code"]) for reason in item.reasons})
+        table.add_row(item.batch, f"{item.size:,} B", "\n".join(codes))
+    output.print(table if found else "The quarantine is empty.")
+
+
+@quarantine.command("show")
+@_line_option
+@click.argument("batch")
+def quarantine_show(line: Line, batch: str) -> None:
+    """Show every reason why BATCH was refused, and where the file is kept."""
+    from resources.mongo import WaferStore
+    from resources.s3 import S3Store
+    from wafer_assets.assets.batches import quarantine_folder
+
+    settings = load_settings()
+    found = {item.batch: item for item in WaferStore(settings).batches(line, "quarantined")}
+    if batch not in found:
+        raise click.ClickException(f"{batch!r} is not in quarantine. `wafer quarantine list` shows what is.")
+    table = Table("code", "line", "column", "found", "what to do", title=batch)
+    for reason in found[batch].reasons:
+        cells = (reason[name] for name in ("code", "row", "column", "found", "remedy"))
+        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+    output.print(table)
+    output.print(f"kept as s3://{S3Store(settings).lake}/{quarantine_folder(line, batch)}{batch}")
+
+
+@main.command()
+@click.argument("batches", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
+def demo(batches: Path | None) -> None:
+    """Run everything once: start the services, ingest, train, evaluate, register, summarise, stop.
+
+    BATCHES is a folder of training files; without it the demo simulates its own.
+    """
+    from resources.local_services import LocalServices
+
+    settings = load_settings()
+    local = LocalServices(settings)
+    with console.status("starting S3, MongoDB and MLflow"):
+        settings = local.up()
+    try:
+        if batches is None:
+            batches = settings.state_dir / "simulated"
+            _simulate("training", batches, 14, 100, True, 0)
+        _upload(settings, "training", [batches])
+        with _instance(settings) as instance:
+            _ingest(settings, instance, "training")
+            if _is_up_to_date(instance):
+                console.print("The registered model was trained on these very wafers.")
+            else:
+                _train(settings, instance, {})
+            _print_summary(settings, instance)
+    finally:
+        if local.started:
+            with console.status("stopping the services"):
+                local.down()
+
+
+def _is_up_to_date(instance: "dg.DagsterInstance") -> bool:
+    """Whether the latest bundle comes from the latest table, and that from the latest ledger."""
+    from wafer_assets.assets.common import training_key
+
+    chain = [
+        instance.get_latest_materialization_event(training_key(name))
+        for name in ("batch_ledger", "wafer_table", "model_bundle")
+    ]
+    tags = [event.asset_materialization.tags or {} if event and event.asset_materialization else {} for event in chain]
+    return all(
+        below.get(f"dagster/input_data_version/training/{name}") == above.get("dagster/data_version", "")
+        for name, above, below in zip(("batch_ledger", "wafer_table"), tags, tags[1:], strict=False)
+    )
+
+
+@main.command()
+@click.option("--port", type=int, help="Port of the Dagster UI; 3000 or, where that is taken, a free one.")
+def dev(port: int | None) -> None:
+    """Open the Dagster UI on the state that is there, with all services; Ctrl-C stops everything."""
+    from resources.local_services import LocalServices
+    from wafer_assets.instance import dagster_home
+
+    settings = load_settings()
+    local = LocalServices(settings)
+    with console.status("starting S3, MongoDB and MLflow"):
+        settings = local.up()
+    try:
+        port = port or _free_port(3000)
+        console.print(f"Dagster UI   http://127.0.0.1:{port}")
+        console.print(f"MLflow UI    {settings.mlflow.tracking_uri}")
+        console.print("Ctrl-C stops everything.")
+        command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
+        environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home or dagster_home(settings))}
+        # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its children.
+        with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+            try:
+                sys.exit(process.wait())
+            except KeyboardInterrupt:
+                process.send_signal(signal.SIGINT)
+                process.wait()
+    finally:
+        if local.started:
+            local.down()
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise click.ClickException("There is no free port.")
+
+
+@contextmanager
+def _instance(settings: Settings) -> Iterator["dg.DagsterInstance"]:
+    from wafer_assets.instance import open_instance
+
+    with open_instance(settings) as instance:
+        yield instance
+
+
+def _print_summary(settings: Settings, instance: "dg.DagsterInstance") -> None:
+    from wafer_assets.summary import read_summary, render_summary
+
+    summary = read_summary(instance)
+    file = settings.state_dir / "summary.json"
+    file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    where = {
+        "all plots and lineage": "`make dev` (or `wafer dev`)",
+        "refused files": "`wafer quarantine list`",
+        "these facts": str(file),
+    }
+    output.print(render_summary(summary, where))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )

@@ -1,0 +1,64 @@
+"""The whole platform in one place: which assets, checks, jobs and sensors there are, on which services."""
+
+from typing import Any
+
+import dagster as dg
+
+from jobs.training import TRAINING_JOBS
+from resources.io_managers import FrameIOManager, ObjectIOManager
+from resources.mlflow import Tracking
+from resources.model_config import EvaluationConfig, FaultModelConfig
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from schemas.loader import load_schema
+from sensors.runs import RUN_SENSORS
+from wafer_assets.assets import clusters, evaluation, features, models, table
+from wafer_assets.assets.batches import batch_assets
+from wafer_assets.assets.registry import model_bundle_asset
+from wafer_assets.checks.models import TRAINING_CHECKS
+from wafer_assets.console import LOGGER, terminal_logger
+from wafer_assets.settings import Settings, load_settings
+
+
+def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
+    """Assemble the platform for one environment.
+
+    Parameters
+    ----------
+    settings
+        Where the services are.
+    overrides
+        Resources to use instead of those that the settings give, by name.
+    """
+    schema = load_schema("training")
+    s3 = S3Store(settings)
+    resources: dict[str, Any] = {
+        "s3": s3,
+        "wafers": WaferStore(settings),
+        "tracking": Tracking(settings.mlflow),
+        "frames": FrameIOManager(s3),
+        "objects": ObjectIOManager(s3),
+        "model": FaultModelConfig(),
+        "evaluation": EvaluationConfig(),
+    }
+    return dg.Definitions(
+        assets=[
+            *batch_assets(schema),
+            table.wafer_table,
+            features.preprocessor,
+            features.features,
+            clusters.elbow,
+            clusters.cluster_wafers,
+            models.cluster_models,
+            evaluation.evaluation,
+            model_bundle_asset(schema),
+        ],
+        asset_checks=TRAINING_CHECKS,
+        jobs=TRAINING_JOBS,
+        sensors=RUN_SENSORS,
+        resources=resources | overrides,
+        loggers={LOGGER: terminal_logger, "console": dg.colored_console_logger},
+    )
+
+
+defs = build_defs(load_settings())

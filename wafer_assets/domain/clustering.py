@@ -1,0 +1,159 @@
+"""Groups of wafers that look alike: the elbow that chooses how many, and the clusterer that finds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
+
+from wafer_assets.domain.preprocessing import INDICATOR_SUFFIX, select_columns
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+# Ten directions and a few centres need no more wafers than this; larger tables are sampled.
+MAX_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Elbow:
+    """How the spread within clusters falls with their number.
+
+    Attributes
+    ----------
+    ks : numbers of clusters tried
+    inertias : sum of squared distances to the nearest centre, for each
+    k : the number chosen
+    is_knee : whether `k` is where the curve bends; otherwise there is no bend and `k` is the fallback
+    """
+
+    ks: tuple[int, ...]
+    inertias: tuple[float, ...]
+    k: int
+    is_knee: bool
+
+
+def elbow(
+    features: pd.DataFrame,
+    *,
+    k_max: int = 10,
+    sensitivity: float = 3.0,
+    fallback: int = 2,
+    n_components: int = 10,
+    seed: int = 0,
+) -> Elbow:
+    """Choose the number of clusters where the inertia curve bends.
+
+    The bend is found by Kneedle (Satopää et al., 2011, "Finding a 'Kneedle' in a Haystack").
+
+    Parameters
+    ----------
+    features : DataFrame of shape (n_wafers, n_features), as `Preprocessor` makes them
+    k_max : largest number of clusters tried
+    sensitivity : Kneedle's S. At 1 every smooth curve has a bend; at 3 only the number of real groups is one.
+    fallback : number of clusters when the curve has no bend
+    """
+    from kneed import KneeLocator
+
+    sample = _sample(features, seed)
+    ks = tuple(range(1, min(k_max, len(sample)) + 1))
+    with threadpool_limits(limits=1):
+        coordinates = _pca(sample, n_components).transform(sample)
+        inertias = tuple(float(KMeans(k, n_init=3, random_state=seed).fit(coordinates).inertia_) for k in ks)
+    knee = None
+    if len(ks) > 2:
+        knee = KneeLocator(ks, inertias, S=sensitivity, curve="convex", direction="decreasing").knee
+    if knee is None or knee < 2:
+        return Elbow(ks, inertias, min(fallback, len(sample)), is_knee=False)
+    return Elbow(ks, inertias, int(knee), is_knee=True)
+
+
+class Clusterer(ClusterMixin, BaseEstimator):
+    """KMeans on the first principal components of the sensors (indicators of missing readings stay out).
+
+    Clusters are numbered by size, the largest first, so that numbers do not depend on the seed alone.
+
+    Parameters
+    ----------
+    n_clusters : int
+    n_components : int
+        Principal components that the distances are measured on.
+    seed : int
+
+    Attributes
+    ----------
+    feature_names_in_ : ndarray of shape (n_features,)
+    components_ : ndarray of shape (n_components, n_sensors), float32
+    mean_ : ndarray of shape (n_sensors,), float32
+    centers_ : ndarray of shape (n_clusters, n_components), float32
+    explained_ : float, share of the sensors' variance that the components hold
+    """
+
+    def __init__(self, n_clusters: int = 2, n_components: int = 10, seed: int = 0) -> None:
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.seed = seed
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:  # noqa: ARG002 - scikit-learn's signature
+        """Find the components and the clusters' centres.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_features), as `Preprocessor` makes them
+        y : ignored
+        """
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.n_features_in_ = X.shape[1]
+        sample = _sample(X, self.seed)
+        with threadpool_limits(limits=1):
+            pca = _pca(sample, self.n_components)
+            kmeans = KMeans(min(self.n_clusters, len(sample)), n_init=3, random_state=self.seed)
+            labels = kmeans.fit_predict(pca.transform(sample))
+        by_size = np.argsort(-np.bincount(labels, minlength=kmeans.n_clusters), kind="stable")
+        self.components_ = pca.components_.astype(np.float32)
+        self.mean_ = pca.mean_.astype(np.float32)
+        self.centers_ = kmeans.cluster_centers_[by_size].astype(np.float32)
+        self.explained_ = float(pca.explained_variance_ratio_.sum())
+        return self
+
+    def coordinates(self, X: pd.DataFrame) -> NDArray[np.float32]:
+        """Return each wafer's place on the principal components, shape (n_wafers, n_components)."""
+        check_is_fitted(self)
+        sensors = _sensors(select_columns(X, self.feature_names_in_))
+        with threadpool_limits(limits=1):
+            coordinates: NDArray[np.float32] = sensors @ self.components_.T
+            coordinates -= self.components_ @ self.mean_
+        return coordinates
+
+    def predict(self, X: pd.DataFrame) -> NDArray[np.intp]:
+        """Return each wafer's cluster, the nearest centre, shape (n_wafers,)."""
+        with threadpool_limits(limits=1):
+            nearest: NDArray[np.intp] = pairwise_distances_argmin(self.coordinates(X), self.centers_)
+        return nearest
+
+
+def _sensors(features: pd.DataFrame) -> NDArray[np.float32]:
+    """Return the sensors' columns; they come before the indicators, so this is a view."""
+    n_sensors = sum(not str(name).endswith(INDICATOR_SUFFIX) for name in features.columns)
+    return features.to_numpy(dtype=np.float32)[:, :n_sensors]
+
+
+def _sample(features: pd.DataFrame, seed: int) -> NDArray[np.float64]:
+    values = _sensors(features)
+    if len(values) > MAX_ROWS:
+        values = values[np.sort(np.random.default_rng(seed).choice(len(values), MAX_ROWS, replace=False))]
+    return values.astype(np.float64)
+
+
+def _pca(sample: NDArray[np.float64], n_components: int) -> PCA:
+    return PCA(min(n_components, *sample.shape), svd_solver="covariance_eigh").fit(sample)

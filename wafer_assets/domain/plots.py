@@ -1,0 +1,358 @@
+"""Pictures of a training run, as PNG bytes for the metadata of an asset or of a tracking run.
+
+Belongs here: drawing only. Every function takes what it draws and returns a PNG at most 1,280 pixels wide
+that reads in black and white: what differs, differs by line style, marker or shade, never by hue alone.
+Figures are built without pyplot, whose global state would keep every figure of a long-lived process alive.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from wafer_assets.domain.evaluation import METRICS, PROTOCOLS, Estimate, Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
+
+_DPI = 120
+_INK, _MUTED, _BAND = "#1f3b57", "#8a8a8a", "#c9d6e3"
+_FAULT = "#c23b22"
+_MARKERS = "osD^vPX*"
+_SHADES = ("#1f3b57", "#7fa3c7", "#c0b283", "#4d7c6f", "#9a9a9a", "#2b2b2b", "#d0a0c0", "#6b5b95")
+_PROTOCOL_TITLES = {
+    "repeated_k_fold": "Repeated k-fold",
+    "time_split": "Time split 70/30",
+    "rolling_refit": "Rolling refit",
+}
+_PROTOCOL_STYLES = {"repeated_k_fold": "o", "time_split": "s", "rolling_refit": "^"}
+
+
+def elbow(ks: Sequence[int], inertias: Sequence[float], k: int, *, is_knee: bool) -> bytes:
+    """Inertia (sum of squared distances to the cluster centres) over the number of clusters, `k` marked."""
+    figure, axes = _canvas(7, 4.2)
+    axes.plot(ks, inertias, "o-", color=_INK)
+    axes.axvline(k, color=_FAULT, linestyle="--")
+    why = "the knee of the curve" if is_knee else "the configured default; the curve has no knee"
+    axes.annotate(
+        f"k = {k}\n({why})",
+        (k, max(inertias)),
+        xytext=(8, -4),
+        textcoords="offset points",
+        va="top",
+        color=_FAULT,
+    )
+    axes.set_xticks(list(ks))
+    axes.set_xlabel("Clusters (k)")
+    axes.set_ylabel("Inertia (squared scaled units)")
+    axes.set_title(f"Elbow: {k} clusters")
+    return _png(figure)
+
+
+def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
+    """Recall over false alarms with its 95% band."""
+    figure, axes = _canvas(6, 5.4)
+    if auc_missing := evaluation.metrics[protocol]["auc"].reason:
+        return _nothing(figure, axes, f"ROC: {auc_missing}")
+    curve = evaluation.roc(protocol)
+    axes.fill_between(100 * curve.x, 100 * curve.low, 100 * curve.high, color=_BAND, label="95% interval")
+    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=f"AUC {evaluation.metrics[protocol]['auc']}")
+    axes.plot([0, 100], [0, 100], linestyle=":", color=_MUTED, label="Without skill")
+    axes.axvline(10, linestyle="--", linewidth=0.8, color=_MUTED)
+    axes.annotate("10% false alarms", (10, 1), xytext=(4, 0), textcoords="offset points", color="#555555")
+    axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
+    axes.set_xlabel("False alarms (% of passed wafers)")
+    axes.set_ylabel("Recall (% of faulty wafers found)")
+    axes.set_title(f"ROC, {_PROTOCOL_TITLES[protocol].lower()}")
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
+    """Precision over recall with its 95% band and the base rate."""
+    figure, axes = _canvas(6.6, 4.8)
+    if missing := evaluation.metrics[protocol]["average_precision"].reason:
+        return _nothing(figure, axes, f"Precision and recall: {missing}")
+    curve = evaluation.precision_recall(protocol)
+    base = 100 * float(evaluation.predictions(protocol)["faulty"].mean())
+    axes.fill_between(100 * curve.x, 100 * curve.low, 100 * curve.high, color=_BAND, label="95% interval")
+    label = f"Average precision {evaluation.metrics[protocol]['average_precision']}"
+    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=label)
+    axes.axhline(base, linestyle=":", color=_FAULT, label=f"Without skill: {base:.1f}% of wafers are faulty")
+    axes.set(xlim=(0, 100), ylim=(0, 101))
+    axes.set_xlabel("Recall (% of faulty wafers found)")
+    axes.set_ylabel("Precision (% of alarms that are faults)")
+    axes.set_title(f"Precision and recall, {_PROTOCOL_TITLES[protocol].lower()}")
+    axes.legend(loc="upper right")
+    return _png(figure)
+
+
+def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins: int = 10) -> bytes:
+    """Observed share of faults over predicted probability, in `bins` equally filled bins.
+
+    A wafer counts once: its probability is the mean over the repeats. 95% intervals after Wilson (1927).
+    """
+    figure, axes = _canvas(6.6, 5.2)
+    wafers = _per_wafer(evaluation, protocol)
+    if wafers.empty:
+        return _nothing(figure, axes, "Calibration: no wafer was tested")
+    bin_of = pd.qcut(wafers["probability"], bins, labels=False, duplicates="drop").fillna(0)
+    grouped = wafers.groupby(bin_of)
+    predicted, count = grouped["probability"].mean(), grouped["faulty"].count()
+    faults = grouped["faulty"].sum()
+    low, high = _wilson(faults.to_numpy(dtype=np.float64), np.asarray(count, dtype=np.float64))
+    observed = (faults / count).to_numpy()
+    top = 105 * max(float(high.max()), float(predicted.max()))
+    axes.plot([0, top], [0, top], linestyle=":", color=_MUTED, label="Perfect calibration")
+    axes.errorbar(
+        100 * predicted,
+        100 * observed,
+        yerr=100 * np.vstack([observed - low, high - observed]),
+        fmt="o-",
+        color=_INK,
+        capsize=3,
+        label="Observed, 95% interval",
+    )
+    for x, y, found in zip(100 * predicted, 100 * high, faults, strict=True):
+        axes.annotate(f"{found}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+    axes.set(xlim=(0, None), ylim=(0, top))
+    axes.set_xlabel("Predicted probability of a fault (%)")
+    axes.set_ylabel("Observed share of faults (%)")
+    axes.set_title(
+        f"Calibration, {_PROTOCOL_TITLES[protocol].lower()}\n"
+        f"(numbers: faulty wafers of about {count.mean():.0f} in each bin)"
+    )
+    axes.legend(loc="upper left")
+    return _png(figure)
+
+
+def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
+    """Distribution of the predicted probability among passed and among faulty wafers."""
+    figure, axes = _canvas(7, 4.2)
+    wafers = _per_wafer(evaluation, protocol)
+    if wafers.empty:
+        return _nothing(figure, axes, "Predicted probabilities: no wafer was tested")
+    percent = 100 * wafers["probability"]
+    edges = np.linspace(0, max(float(percent.max()), 1e-9), 31)
+    outcomes: tuple[tuple[str, Literal["stepfilled", "step"], str], ...] = (
+        ("passed", "stepfilled", _BAND),
+        ("faulty", "step", _FAULT),
+    )
+    for outcome, (name, style, color) in enumerate(outcomes):
+        chosen = percent[wafers["faulty"] == outcome]
+        axes.hist(
+            chosen,
+            bins=list(edges),
+            weights=np.full(len(chosen), 100 / max(len(chosen), 1)),
+            histtype=style,
+            linewidth=1.8,
+            color=color,
+            label=f"{len(chosen):,} {name} wafers",
+        )
+    axes.set_xlim(0, None)
+    axes.set_xlabel("Predicted probability of a fault (%)")
+    axes.set_ylabel("Wafers (% of the group)")
+    axes.set_title(f"Predicted probabilities by outcome, {_PROTOCOL_TITLES[protocol].lower()}")
+    axes.legend(loc="upper right")
+    return _png(figure)
+
+
+def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
+    """Wafers on the first two principal components, by cluster, faulty ones marked.
+
+    Parameters
+    ----------
+    coordinates : ndarray of shape (n_wafers, 2 or more)
+    labels, faulty : ndarray of shape (n_wafers,)
+    """
+    figure, axes = _canvas(7.4, 5.2)
+    points, wrong = np.asarray(coordinates, dtype=np.float64), np.asarray(faulty) == 1
+    numbers = np.unique(labels)
+    for position, number in enumerate(numbers):
+        chosen = np.asarray(labels) == number
+        axes.scatter(
+            points[chosen, 0],
+            points[chosen, 1],
+            s=16,
+            marker=_MARKERS[position % len(_MARKERS)],
+            facecolor=_SHADES[position % len(_SHADES)],
+            edgecolor="white",
+            linewidth=0.3,
+            label=f"Cluster {number}: {chosen.sum():,} wafers, {int((chosen & wrong).sum())} faulty",
+        )
+    axes.scatter(
+        points[wrong, 0],
+        points[wrong, 1],
+        s=34,
+        marker="x",
+        color=_FAULT,
+        linewidth=1.4,
+        label=f"Faulty ({int(wrong.sum())})",
+    )
+    axes.set_xlabel("First principal component (scaled units)")
+    axes.set_ylabel("Second principal component (scaled units)")
+    axes.set_title(f"{len(numbers)} clusters of wafers")
+    _zoom(axes, points)
+    axes.legend(loc="best", fontsize=9)
+    return _png(figure)
+
+
+def member_scores(
+    scores: Mapping[str, Mapping[str, Estimate]], metric: str = "AUC", without_skill: float = 0.5
+) -> bytes:
+    """Score of every member model in every cluster: ``scores[cluster][member]``."""
+    members = list(dict.fromkeys(member for by_member in scores.values() for member in by_member))
+    figure, axes = _canvas(8, 1.3 + 0.28 * len(scores) * (len(members) + 0.5))
+    for offset, member in enumerate(members):
+        marker, color = _MARKERS[offset % len(_MARKERS)], _SHADES[offset % len(_SHADES)]
+        axes.plot([], [], marker, linestyle="-", color=color, label=member)
+        for index, by_member in enumerate(scores.values()):
+            if member in by_member:
+                y = index + (offset - (len(members) - 1) / 2) * 0.8 / len(members)
+                _interval(axes, by_member[member], y, marker, color)
+    axes.axvline(without_skill, linestyle=":", color=_MUTED, label="Without skill")
+    axes.set_yticks(range(len(scores)), list(scores))
+    axes.set_ylim(len(scores) - 0.4, -0.6)
+    axes.set_xlabel(f"{metric} (95% interval)")
+    axes.set_title(f"{metric} of the members per cluster")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return _png(figure)
+
+
+def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: int = 100) -> bytes:
+    """Predicted and real share of faults along the wafer order, as means over the last `window` wafers."""
+    figure, axes = _canvas(10, 4.4)
+    wafers = _per_wafer(evaluation, protocol)
+    if wafers.empty:
+        return _nothing(figure, axes, "Faults over time: no wafer was tested")
+    row = wafers["row"] + 1
+    axes.plot(row, 100 * wafers["probability"], ".", color=_BAND, markersize=3, label="Predicted, one wafer")
+    for column, style, name in (("probability", "-", "Predicted"), ("faulty", "--", "Real")):
+        mean = 100 * wafers[column].rolling(window, min_periods=window // 2).mean()
+        axes.plot(
+            row,
+            mean,
+            style,
+            color=_INK if column == "probability" else _FAULT,
+            label=f"{name}, mean of {window} wafers",
+        )
+    found = wafers[wafers["faulty"] == 1]
+    top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
+    axes.plot(
+        found["row"] + 1,
+        np.full(len(found), -0.03 * top),
+        "|",
+        color=_FAULT,
+        markersize=9,
+        label=f"Faulty wafer ({len(found)})",
+    )
+    axes.set(ylim=(-0.07 * top, 1.05 * top), xlim=(0, evaluation.wafers))
+    axes.set_xlabel("Wafer in time order")
+    axes.set_ylabel("Probability of a fault (%)")
+    axes.set_title(f"Faults over time, {_PROTOCOL_TITLES[protocol].lower()}")
+    axes.legend(loc="upper right", ncols=2, fontsize=9)
+    return _png(figure)
+
+
+def metrics(evaluation: Evaluation) -> bytes:
+    """Every metric with its interval under every protocol, one panel each."""
+    from matplotlib.figure import Figure
+
+    columns = 3
+    figure = Figure(figsize=(10.4, 6.6), dpi=_DPI, layout="constrained")
+    panels = figure.subplots(math.ceil(len(METRICS) / columns), columns).ravel()
+    frame = evaluation.as_frame()
+    for panel, (name, metric) in zip(panels, METRICS.items(), strict=False):
+        for position, (protocol, estimates) in enumerate(evaluation.metrics.items()):
+            _interval(panel, estimates[name], position, _PROTOCOL_STYLES[protocol], _INK)
+        for position, chance in enumerate(frame.loc[frame["metric"] == name, "without_skill"]):
+            if not math.isnan(chance):
+                panel.plot([chance, chance], [position - 0.42, position + 0.42], ":", color=_FAULT, linewidth=1.6)
+        better = {True: "higher is better", False: "lower is better", None: "set by the policy"}
+        panel.set_title(f"{metric.title}\n{better[metric.higher_is_better]}", fontsize=10)
+        first_column = panel in panels[::columns]
+        panel.set_yticks(range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * 3)
+        panel.set_ylim(len(PROTOCOLS) - 0.5, -0.5)
+        panel.margins(x=0.12)
+        panel.locator_params(axis="x", nbins=5)
+        panel.grid(axis="x", color="#e6e6e6")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Quality with 95% intervals; dotted: a model without skill", fontsize=12)
+    return _png(figure)
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.grid(color="#e6e6e6")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _nothing(figure: Figure, axes: Axes, why: str) -> bytes:
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, why, ha="center", va="center", wrap=True, transform=axes.transAxes)
+    return _png(figure)
+
+
+def _interval(axes: Axes, estimate: Estimate, y: float, marker: str, color: str) -> None:
+    """Draw a value with its interval; hollow where it has no interval."""
+    if math.isnan(estimate.value):
+        axes.annotate("undefined", (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        return
+    fill = "white" if math.isnan(estimate.low) else color
+    axes.plot([estimate.low, estimate.high], [y, y], color=color, linewidth=1.6)
+    axes.plot(estimate.value, y, marker, color=color, markerfacecolor=fill)
+
+
+def _per_wafer(evaluation: Evaluation, protocol: str) -> pd.DataFrame:
+    """Return ``row``, ``faulty`` and mean ``probability`` of the tested wafers, in time order."""
+    grouped = evaluation.predictions(protocol).groupby("row", as_index=False)
+    return grouped.agg(probability=("probability", "mean"), faulty=("faulty", "first"))
+
+
+def _wilson(hits: Floats, counts: Floats, z: float = 1.959964) -> tuple[Floats, Floats]:
+    share = hits / counts
+    centre = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
+    half = z * np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2)) / (1 + z**2 / counts)
+    return np.minimum(centre - half, share), np.maximum(centre + half, share)
+
+
+def _zoom(axes: Axes, points: Floats) -> None:
+    """Leave a few far outliers out of the picture, and say so, so that the clusters are not a dot."""
+    low, high = np.quantile(points[:, :2], [0.005, 0.995], axis=0)
+    margin = 0.25 * (high - low) + 1e-9
+    inside = ((points[:, :2] >= low - margin) & (points[:, :2] <= high + margin)).all(axis=1)
+    axes.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+    if outside := int((~inside).sum()):
+        axes.text(
+            0.99,
+            0.01,
+            f"{outside} wafers outside the picture",
+            transform=axes.transAxes,
+            ha="right",
+            fontsize=8,
+        )

@@ -1,0 +1,162 @@
+"""The wafer table: batch frames merged into one frame in time order, and its content hash."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from schemas.loader import batch_time
+
+# Rows and columns moved at a time, so that ordering and hashing need no second table.
+ROW_CHUNK = 2_048
+COLUMN_CHUNK = 32
+GROWTH = 1.25
+
+NOT_SENSORS = ("wafer", "batch", "faulty")
+
+NaturalKey = tuple[tuple[str | tuple[int, str], ...], str]
+
+
+class EmptyTableError(ValueError):
+    """There is no accepted batch to build a table from."""
+
+    code = "no_accepted_batches"
+
+    def __init__(self) -> None:
+        super().__init__("No batch has been accepted. Ingest batch files, or see why they were quarantined.")
+
+
+def natural_key(wafer_id: str) -> NaturalKey:
+    """Return the sort key of a wafer id that puts `Wafer-9` before `Wafer-10`.
+
+    Runs of digits compare as numbers and everything else as text without regard to case. So ids with the same
+    text come in the order of their numbers, and ids without a number in alphabetical order.
+    """
+    parts: list[str | tuple[int, str]] = []
+    for place, part in enumerate(re.split(r"([0-9]+)", wafer_id.casefold())):
+        # Without leading zeros, numbers compare by length and then as text, however long they are.
+        digits = part.lstrip("0")
+        parts.append((len(digits), digits) if place % 2 else part)
+    return tuple(parts), wafer_id
+
+
+def wafer_table(frames: Iterable[tuple[str, pd.DataFrame]]) -> tuple[pd.DataFrame, int]:
+    """Merge batch frames into one row per wafer, in time order.
+
+    Where several batches hold the same wafer, the one with the latest time stamp in its name wins, or the
+    last name in alphabetical order among those of the same time. The order in which the batches come does
+    not matter, and only one of them is held beside the table.
+
+    Parameters
+    ----------
+    frames
+        Batch names and batch frames, all frames with the same columns.
+
+    Returns
+    -------
+    table
+        `wafer`, `batch`, the sensors and, for labelled frames, `faulty`.
+    superseded
+        How many rows lost to a later batch.
+
+    Raises
+    ------
+    EmptyTableError
+        There is no frame.
+    ValueError
+        The frames differ in their columns.
+    """
+    merged: _Merged | None = None
+    for batch, frame in frames:
+        if merged is None:
+            merged = _Merged(list(frame.columns))
+        merged.add(batch, frame)
+    if merged is None:
+        raise EmptyTableError
+    return merged.in_time_order(), merged.superseded
+
+
+class _Merged:
+    """Wafers in the order of their arrival, in arrays that grow and whose rows later batches overwrite."""
+
+    def __init__(self, columns: list[str]) -> None:
+        self.superseded = 0
+        self._columns = columns
+        self._sensors = [column for column in columns if column not in NOT_SENSORS]
+        self._rows: dict[str, int] = {}
+        self._owners: list[tuple[datetime, str]] = []
+        self._faulty: list[int] = []
+        self._readings = np.empty((0, len(self._sensors)))
+
+    def add(self, batch: str, frame: pd.DataFrame) -> None:
+        if list(frame.columns) != self._columns:
+            raise ValueError(f"Batch {batch} has other columns than the batches before it. Ingest it again.")
+        sources, targets = self._take_rows(batch, frame["wafer"].tolist())
+        if len(self._rows) > len(self._readings):
+            capacity = max(len(self._rows), int(len(self._readings) * GROWTH))
+            self._readings.resize((capacity, len(self._sensors)), refcheck=False)
+        self._readings[targets] = sensor_readings(frame).to_numpy()[sources]
+        if "faulty" in self._columns:
+            labels = frame["faulty"].tolist()
+            self._faulty += [0] * (len(self._rows) - len(self._faulty))
+            for source, target in zip(sources, targets, strict=True):
+                self._faulty[target] = labels[source]
+
+    def _take_rows(self, batch: str, wafers: list[str]) -> tuple[list[int], list[int]]:
+        """Decide which of a batch's rows go where in the arrays."""
+        sources: list[int] = []
+        targets: list[int] = []
+        owner = (batch_time(batch) or datetime.min, batch)
+        for source, wafer in enumerate(wafers):
+            target = self._rows.setdefault(wafer, len(self._rows))
+            if target == len(self._owners):
+                self._owners.append(owner)
+            else:
+                self.superseded += 1
+                if owner <= self._owners[target]:
+                    continue
+                self._owners[target] = owner
+            sources.append(source)
+            targets.append(target)
+        return sources, targets
+
+    def in_time_order(self) -> pd.DataFrame:
+        wafers = list(self._rows)
+        order = sorted(range(len(wafers)), key=lambda row: natural_key(wafers[row]))
+        self._readings.resize((len(wafers), len(self._sensors)), refcheck=False)
+        for start in range(0, len(self._sensors), COLUMN_CHUNK):
+            columns = slice(start, start + COLUMN_CHUNK)
+            self._readings[:, columns] = self._readings[order, columns]
+        table = pd.DataFrame(self._readings, columns=self._sensors, copy=False)
+        table.insert(0, "wafer", [wafers[row] for row in order])
+        table.insert(1, "batch", [self._owners[row][1] for row in order])
+        if self._faulty:
+            table["faulty"] = np.array(self._faulty, dtype=np.int8)[order]
+        return table
+
+
+def sensor_readings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the sensor columns of a batch frame or a wafer table."""
+    return frame.drop(columns=[*NOT_SENSORS], errors="ignore")
+
+
+def frame_hash(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of the content of a batch frame or a wafer table, in hexadecimal.
+
+    It covers the names and the order of columns and rows and every text, label and reading (exact float64,
+    all missing values alike), and nothing of how pandas holds them.
+    """
+    texts = [list(frame.columns), *(frame[name].tolist() for name in ("wafer", "batch") if name in frame)]
+    digest = hashlib.sha256(json.dumps(texts).encode())
+    if "faulty" in frame:
+        digest.update(frame["faulty"].to_numpy(dtype="int8").tobytes())
+    for start in range(0, len(frame), ROW_CHUNK):
+        rows = frame.iloc[start : start + ROW_CHUNK]
+        readings = sensor_readings(rows).to_numpy(dtype="<f8", copy=True)
+        readings[np.isnan(readings)] = np.nan
+        digest.update(np.ascontiguousarray(readings).data)
+    return digest.hexdigest()

@@ -1,0 +1,85 @@
+"""The Dagster instance of a laptop, and running jobs on it from the command line."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+
+from resources.mlflow import Tracking
+from wafer_assets.console import LOGGER, view
+from wafer_assets.definitions import build_defs
+from wafer_assets.settings import Settings
+
+_DAGSTER_YAML = """\
+# Written once by `wafer`; edit it as you like.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: 2
+run_monitoring:
+  enabled: true
+"""
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Return the folder of the laptop's Dagster instance, made ready on first use."""
+    home = settings.state_dir / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_DAGSTER_YAML)
+    return home
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open the instance that DAGSTER_HOME names, or else the laptop's own."""
+    home = settings.dagster_home or dagster_home(settings)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def run_job(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    job: str,
+    *,
+    tags: Mapping[str, str] | None = None,
+    resources: Mapping[str, Any] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, shown in the terminal.
+
+    Parameters
+    ----------
+    tags
+        Tags of the run, such as its range of partitions.
+    resources
+        Run config of the resources, by name.
+
+    Returns
+    -------
+    dg.ExecuteInProcessResult
+        Of a run that succeeded or failed; the run and its events are recorded either way.
+    """
+    run_id = str(uuid4())
+    definition = build_defs(settings).resolve_job_def(job)
+    try:
+        with view.shown(job):
+            return definition.execute_in_process(
+                instance=instance,
+                run_id=run_id,
+                tags=dict(tags or {}),
+                run_config={"loggers": {LOGGER: {}}, "resources": dict(resources or {})},
+                raise_on_error=False,
+            )
+    finally:
+        # A daemon's sensor does the same, but none need be running.
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.is_finished:
+            Tracking(settings.mlflow).close(run_id, run.status)

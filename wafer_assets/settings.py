@@ -1,0 +1,119 @@
+"""The platform's settings: one typed, frozen object, read once.
+
+Only this module reads the environment. Variables start with ``WAFER_`` and name nested fields with two
+underscores: ``WAFER_S3__LANDING_BUCKET``. On a laptop the local services write endpoints and credentials
+to ``<state_dir>/services.env`` in the same form; variables of the environment win over that file, and a
+production environment never reads it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SERVICES_FILE = "services.env"
+"""Name of the file in the state folder that tells a local platform where its services are."""
+
+BucketName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+Port: TypeAlias = Annotated[int, Field(ge=1024, le=65535)]
+
+
+class NotConfiguredError(RuntimeError):
+    """A store was used before its endpoint was set."""
+
+    code = "not_configured"
+
+    def __init__(self, what: str, variable: str) -> None:
+        super().__init__(
+            f"{what} is not configured: start the local services with `wafer services up`, or set {variable}."
+        )
+
+
+class _Section(BaseModel):
+    # A failed validation must not print the keys it looked at.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class S3Settings(_Section):
+    """Object storage. In production leave endpoint and keys unset: AWS and its default credentials chain."""
+
+    endpoint_url: str | None = Field(default=None, description="URL of an S3 server other than AWS.")
+    region: str = Field(default="us-east-1", description="AWS region of the buckets.")
+    access_key_id: SecretStr | None = Field(default=None, description="Access key; unset means AWS's chain.")
+    secret_access_key: SecretStr | None = Field(default=None, description="Secret of the access key.")
+    landing_bucket: BucketName = Field(default="landing", description="Where the partner drops batch files.")
+    lake_bucket: BucketName = Field(default="lake", description="What the platform computes.")
+
+    @model_validator(mode="after")
+    def _keys_come_in_pairs(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("set both access_key_id and secret_access_key, or neither")
+        return self
+
+
+class MongoSettings(_Section):
+    """The wafer store."""
+
+    uri: SecretStr | None = Field(default=None, description="Connection string with its credentials.")
+    database: str = Field(default="wafer", description="Database of the wafers and the batch manifests.")
+
+
+class MLflowSettings(_Section):
+    """Experiment tracking and the model registry."""
+
+    tracking_uri: str | None = Field(default=None, description="URL of the MLflow server.")
+    username: str | None = Field(default=None, description="User, where the server asks for one.")
+    password: SecretStr | None = Field(default=None, description="Password, where the server asks for one.")
+    experiment: str = Field(default="wafer-faults", description="Experiment that collects the runs.")
+    model_name: str = Field(default="wafer-fault-model", description="Registered model of the bundles.")
+
+
+class PortSettings(_Section):
+    """Ports of the local services; unset means a free one."""
+
+    s3: Port | None = Field(default=None, description="Port of the local S3 server.")
+    mongo: Port | None = Field(default=None, description="Port of the local MongoDB server.")
+    mlflow: Port | None = Field(default=None, description="Port of the local MLflow server and its UI.")
+
+
+class Settings(BaseSettings):
+    """Everything that differs between a laptop and production."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="WAFER_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    environment: Literal["local", "production"] = Field(default="local", description="Where this runs.")
+    state_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default=Path(".wafer"), description="Folder of all local state.", validate_default=True
+    )
+    dagster_home: Path | None = Field(
+        default=None,
+        validation_alias="DAGSTER_HOME",
+        description="Folder of the Dagster instance; unset means one in the state folder.",
+    )
+    s3: S3Settings = S3Settings()
+    mongo: MongoSettings = MongoSettings()
+    mlflow: MLflowSettings = MLflowSettings()
+    ports: PortSettings = PortSettings()
+
+
+def load_settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        A value is wrong; the error names the setting and never shows the value, which may be a secret.
+    """
+    settings = Settings()
+    if settings.environment == "production":
+        return settings
+    services = settings.state_dir / SERVICES_FILE
+    return Settings(_env_file=services)

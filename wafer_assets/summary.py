@@ -1,0 +1,142 @@
+"""The facts of the latest training, from the metadata of the assets: for people, and for `summary.json`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from wafer_assets.assets.common import training_key
+
+Summary = dict[str, Any]
+
+_PROTOCOLS = {
+    "repeated_k_fold": "repeated k-fold",
+    "time_split": "first 70% → last 30%",
+    "rolling_refit": "rolling refit",
+}
+
+
+def read_summary(instance: dg.DagsterInstance) -> Summary:
+    """Return the latest facts; what has not been materialized yet is left out."""
+    ledger, table = _metadata(instance, "batch_ledger"), _metadata(instance, "wafer_table")
+    elbow, labels = _metadata(instance, "elbow"), _metadata(instance, "cluster_labels")
+    models, quality = _metadata(instance, "cluster_models"), _metadata(instance, "evaluation")
+    bundle = _metadata(instance, "model_bundle")
+    summary: Summary = {}
+    if ledger:
+        summary["files"] = {
+            name: ledger[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
+        }
+        summary["wafers"] = {"stored": ledger["wafers"], "faulty": ledger["faulty_wafers"]}
+    if table:
+        summary["table"] = {
+            "wafers": table["dagster/row_count"],
+            "faulty": table["faulty_wafers"],
+            "superseded_rows": table["superseded_rows"],
+            "content_hash": table["content_hash"],
+        }
+    if elbow and labels:
+        summary["clusters"] = {
+            "elbow_k": elbow["k"],
+            "elbow_is_knee": elbow["is_knee"],
+            "sizes": labels["clusters"],
+        }
+    if models:
+        summary["members"] = models["members"]
+        summary["global_only"] = models["global_only"]
+    if quality:
+        summary["quality"] = quality["figures"]
+    if bundle:
+        summary["registered"] = {
+            name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
+        }
+    return summary
+
+
+def _metadata(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    event = instance.get_latest_materialization_event(training_key(asset))
+    materialization = event.asset_materialization if event else None
+    return {name: _plain(value) for name, value in materialization.metadata.items()} if materialization else {}
+
+
+def _plain(value: dg.MetadataValue[Any]) -> Any:
+    if isinstance(value, dg.TableMetadataValue):
+        return [dict(record.data) for record in value.records]
+    return value.value
+
+
+def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType:
+    """Return the summary as people read it in a terminal.
+
+    Parameters
+    ----------
+    where
+        Where to look next: what for, and the command or address.
+    """
+    parts: list[RenderableType] = [_facts(summary)]
+    if members := summary.get("members"):
+        parts.append(_members(members))
+    if quality := summary.get("quality"):
+        parts.append(_quality(quality))
+    last = _grid("Model and where to look next")
+    if registered := summary.get("registered"):
+        version = f"{registered['model']} version {registered['version']}"
+        last.add_row("registered", f"{version}, alias {registered['alias']}")
+        last.add_row("policy", f"{registered['policy']}: alarm from {registered['alarm_threshold']:.3f} on")
+    for what, place in where.items():
+        last.add_row(what, place)
+    return Group(*parts, last)
+
+
+def _facts(summary: Summary) -> Table:
+    facts = _grid("Batches and wafers")
+    if files := summary.get("files"):
+        for name in ("received", "accepted", "quarantined"):
+            facts.add_row(f"files {name}", f"{files[name]}")
+        for code, count in files["quarantined_by_reason"].items():
+            facts.add_row(f"  {code}", f"{count}")
+    if wafers := summary.get("wafers"):
+        facts.add_row("wafers stored", f"{wafers['stored']:,}, {wafers['faulty']} faulty")
+    if table := summary.get("table"):
+        facts.add_row("wafers trained on", f"{table['wafers']:,}, {table['superseded_rows']} rows superseded")
+    if clusters := summary.get("clusters"):
+        knee = "the knee" if clusters["elbow_is_knee"] else "no knee: the default"
+        facts.add_row("elbow", f"k = {clusters['elbow_k']}, {knee}")
+        for size in clusters["sizes"]:
+            facts.add_row(f"  cluster {size['cluster']}", f"{size['wafers']:,} wafers, {size['faulty_wafers']} faulty")
+    return facts
+
+
+def _members(members: list[Mapping[str, Any]]) -> Table:
+    table = Table("group", "member", "weight", "AUC", "average precision", "log loss", title="Members")
+    for row in members:
+        figures = (f"{row[name]:.3f}" for name in ("weight", "auc", "average_precision", "log_loss"))
+        table.add_row(row["group"], row["member"], *figures)
+    return table
+
+
+def _grid(title: str) -> Table:
+    table = Table(title=title, show_header=False, box=None, title_justify="left", padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    return table
+
+
+def _quality(quality: Mapping[str, Any]) -> Table:
+    metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]] = quality["metrics"]
+    table = Table(
+        "metric",
+        *(_PROTOCOLS[protocol] for protocol in metrics),
+        title="Quality of the bundle, 95% intervals",
+    )
+    for name in next(iter(metrics.values())):
+        table.add_row(name.replace("_", " "), *(_figure(metrics[protocol][name]) for protocol in metrics))
+    return table
+
+
+def _figure(estimate: Mapping[str, float | None]) -> str:
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
