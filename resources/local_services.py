@@ -53,6 +53,7 @@ _SEAWEEDFS_PORTS = (
     "s3.port.grpc",
     "admin.port.grpc",
 )
+_SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108 (it asks nobody)
 # Below the range from which the kernel takes the ports of outgoing connections.
 _FREE_PORTS = range(20_000, 32_000)
 _START_SECONDS = 90.0
@@ -191,7 +192,7 @@ class LocalServices:
         )
         with self._folder.log("supervisor").open("w") as log:
             self._supervisor = supervisor = subprocess.Popen(
-                [sys.executable, "-m", "resources.local_services"],
+                [sys.executable, "-m", __spec__.name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -351,9 +352,11 @@ class _StateFolder:
             with self._lock.open() as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
-            # Empty for the moment between taking the lock and writing the id.
+            # Between taking the lock and writing its id, the file is empty or holds an id of the past.
             with suppress(ValueError, psutil.NoSuchProcess):
-                return psutil.Process(int(self._lock.read_text()))
+                process = psutil.Process(int(self._lock.read_text()))
+                if __spec__.name in process.cmdline():
+                    return process
         return None
 
     def servers(self) -> list[_RunningServer]:
@@ -372,7 +375,7 @@ class _StateFolder:
         return _Identity()
 
     def save(self, identity: _Identity) -> None:
-        write_private(self._identity, identity.model_dump_json(indent=2))
+        _write_private(self._identity, identity.model_dump_json(indent=2))
 
     def publish(self, settings: Settings) -> None:
         """Tell every other process of this platform where the services are."""
@@ -388,7 +391,7 @@ class _StateFolder:
             for name, value in values.items()
             if value is not None
         ]
-        write_private(self.settings, "".join(lines))
+        _write_private(self.settings, "".join(lines))
 
 
 @dataclass
@@ -502,7 +505,7 @@ class _Supervisor:
         buckets = (s3.landing_bucket, s3.lake_bucket)
         rights = [f"{action}:{bucket}" for action in ("Read", "Write", "List") for bucket in buckets]
         credentials = self._folder.path / "s3.json"
-        write_private(
+        _write_private(
             credentials,
             json.dumps(
                 {
@@ -675,7 +678,7 @@ class _Supervisor:
         return server.process
 
 
-def write_private(path: Path, text: str) -> None:
+def _write_private(path: Path, text: str) -> None:
     """Write a file that holds secrets, whole or not at all, for this user only."""
     temporary = path.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
@@ -773,6 +776,9 @@ def main() -> None:
                     signal.signal(number, signal.SIG_IGN)
                 folder.settings.unlink(missing_ok=True)
                 _end([server.process for server in folder.servers()])
+                for port in folder.identity().ports.values():
+                    for forgotten in _SEAWEEDFS_SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"):
+                        forgotten.unlink(missing_ok=True)
         except ServiceError as error:
             sys.stderr.write(f"{error}\n")
             _say(_Answer(code=error.code, message=str(error)))

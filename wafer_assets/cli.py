@@ -189,12 +189,14 @@ def _upload(settings: Settings, line: Line, paths: Sequence[Path]) -> None:
 
 
 def _etag(file: Path) -> str:
-    """Return the ETag that S3 gives an object of one part."""
+    """Return the ETag that S3 gives an upload of boto3: the MD5 of the content, or of its 8 MiB parts' MD5s."""
+    part_size = 8 << 20
     with file.open("rb") as content:
-        digest = md5(usedforsecurity=False)
-        while block := content.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        parts = [md5(part, usedforsecurity=False) for part in iter(lambda: content.read(part_size), b"")]
+    if file.stat().st_size < part_size:
+        return parts[0].hexdigest() if parts else md5(usedforsecurity=False).hexdigest()
+    whole = md5(b"".join(part.digest() for part in parts), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(parts)}"
 
 
 @main.command()

@@ -65,7 +65,7 @@ def elbow(
         ),
         "labels": dg.AssetOut(
             key=training_key("cluster_labels"),
-            description="Each training wafer's cluster and its place on the first two principal components.",
+            description="Each training wafer's outcome, cluster and place on the first two principal components.",
             group_name="clustering",
             owners=OWNERS,
             kinds={"pandas", "parquet"},
@@ -101,6 +101,7 @@ def cluster_wafers(
     labels = pd.DataFrame(
         {
             "wafer": table["wafer"],
+            "faulty": table["faulty"],
             "cluster": clusters,
             "pc1": coordinates[:, 0],
             "pc2": coordinates[:, 1] if coordinates.shape[1] > 1 else 0.0,

@@ -24,7 +24,6 @@ def wafer_groups(labels: pd.DataFrame) -> Iterator[dg.DynamicOutput[int | None]]
 def fit_group(
     context: dg.OpExecutionContext,
     cluster: int | None,
-    table: pd.DataFrame,
     features: pd.DataFrame,
     labels: pd.DataFrame,
     model: FaultModelConfig,
@@ -33,7 +32,7 @@ def fit_group(
     """Fit the members of one group and log each as a nested run."""
     from wafer_assets.domain.training import fit_cluster, fit_members, member_scores
 
-    config, faulty = model.values, table["faulty"].to_numpy(dtype=int)
+    config, faulty = model.values, labels["faulty"].to_numpy(dtype=int)
     clusters = labels["cluster"].to_numpy()
     if cluster is None:
         group = fit_members(features, faulty, config)
@@ -63,7 +62,6 @@ def fit_group(
 def collect_groups(
     context: dg.OpExecutionContext,
     groups: list[GroupModels],
-    table: pd.DataFrame,
     labels: pd.DataFrame,
     tracking: dg.ResourceParam[Tracking],
 ) -> dg.Output[list[GroupModels]]:
@@ -72,7 +70,9 @@ def collect_groups(
     from wafer_assets.domain.evaluation import Estimate
     from wafer_assets.domain.training import member_scores
 
-    faulty, clusters = table["faulty"].to_numpy(dtype=int), labels["cluster"].to_numpy()
+    # Steps end in any order.
+    groups = sorted(groups, key=lambda group: -1 if group.cluster is None else group.cluster)
+    faulty, clusters = labels["faulty"].to_numpy(dtype=int), labels["cluster"].to_numpy()
     scores = {
         _title(group.cluster): (
             group,
@@ -115,7 +115,6 @@ def collect_groups(
 @dg.graph_asset(
     key=training_key("cluster_models"),
     ins={
-        "table": training_input("wafer_table"),
         "features": training_input("features"),
         "labels": training_input("cluster_labels"),
     },
@@ -126,10 +125,10 @@ def collect_groups(
     kinds={"xgboost", "scikitlearn"},
     code_version="1",
 )
-def cluster_models(table, features, labels):  # type: ignore[no-untyped-def]
+def cluster_models(features, labels):  # type: ignore[no-untyped-def]
     """Fan out over the groups of wafers and collect their models."""
-    fitted = wafer_groups(labels).map(lambda cluster: fit_group(cluster, table, features, labels))
-    return collect_groups(fitted.collect(), table, labels)
+    fitted = wafer_groups(labels).map(lambda cluster: fit_group(cluster, features, labels))
+    return collect_groups(fitted.collect(), labels)
 
 
 def _title(cluster: int | None) -> str:

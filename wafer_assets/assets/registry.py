@@ -63,7 +63,7 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
             groups[0],
             groups[1:],
             labels["cluster"].to_numpy(),
-            table["faulty"].to_numpy(dtype=int),
+            labels["faulty"].to_numpy(dtype=int),
             config,
         )
         content, digest = dump(bundle), frame_hash(table)
