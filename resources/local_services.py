@@ -57,6 +57,7 @@ _SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108 (it asks nobody)
 # Below the range from which the kernel takes the ports of outgoing connections.
 _FREE_PORTS = range(20_000, 32_000)
 _START_SECONDS = 90.0
+_PORT_TRIES = 3
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _LOG_LINES = 15
@@ -138,7 +139,7 @@ class LocalServices:
         self._folder.create()
         while True:
             if self._folder.supervisor() is None:
-                self.started = self._start(None if background else os.getpid())
+                self.started = self._start_on_free_ports(None if background else os.getpid())
             # Two processes may start at the same time: the slower one waits for the other's result.
             while self._folder.supervisor() is not None:
                 if self._folder.settings.exists():
@@ -176,6 +177,16 @@ class LocalServices:
                 )
             )
         return found
+
+    def _start_on_free_ports(self, parent: int | None) -> bool:
+        """Start again on other ports where a program took one between its choice and its use."""
+        for _ in range(_PORT_TRIES - 1):
+            try:
+                return self._start(parent)
+            except ServiceError as error:
+                if error.code != "start_failed" or "address already in use" not in str(error).lower():
+                    raise
+        return self._start(parent)
 
     def _start(self, parent: int | None) -> bool:
         """Run a supervisor until its services work; False where another supervisor has the folder."""

@@ -6,11 +6,12 @@ import dagster as dg
 import pytest
 
 from resources.mongo import WaferStore
-from resources.s3 import S3Store
+from resources.s3 import S3Store, s3_client
 from schemas.loader import BatchSchema
 from tests.assets.conftest import Ingest
 from wafer_assets.assets.batches import landing_key, quarantine_folder, validated_key
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
+from wafer_assets.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,19 @@ def test_strange_names_are_quarantined_under_their_name(
     (manifest,) = mongo.batches("training")
     assert {reason["code"] for reason in manifest.reasons} == {"file_name_invalid"}
     assert manifest.key == landing_key("training", name)
+
+
+def test_a_key_that_is_no_plain_path_is_refused_and_harms_no_other(
+    ingest: Ingest, good: dict[str, bytes], settings: Settings, mongo: WaferStore
+) -> None:
+    s3_client(settings.s3).put_object(Bucket="landing", Key="training/tab\there.csv", Body=b"x")
+    result = ingest(good)
+
+    assert result.success
+    (refused,) = mongo.batches("training", "quarantined")
+    assert refused.key == "training/tab\there.csv"
+    assert {reason["code"] for reason in refused.reasons} == {"file_name_invalid"}
+    assert len(mongo.batches("training", "accepted")) == len(good)
 
 
 def test_a_file_that_is_too_large_is_refused_unread_and_kept(

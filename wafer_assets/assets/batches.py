@@ -18,7 +18,7 @@ import pyarrow
 import pyarrow.csv
 
 from resources.mongo import BatchManifest, WaferStore
-from resources.s3 import ObjectNotFoundError, S3Store, StoredObject
+from resources.s3 import InvalidKeyError, ObjectNotFoundError, S3Store, StoredObject
 from schemas.loader import BatchSchema, Line
 from wafer_assets.assets.common import OWNERS
 from wafer_assets.checks.contract import (
@@ -179,7 +179,10 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
         The landing bucket does not hold the file.
     """
     line, name = schema.line, batch_name(batch)
-    source = s3.head(s3.landing, landing_key(line, name))
+    try:
+        source = s3.head(s3.landing, landing_key(line, name))
+    except InvalidKeyError:
+        return _refuse_unread(schema, batch, s3, wafers)
     reasons = check_object(name, source.size, schema)
     if source.size <= schema.max_file_size:
         result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
@@ -187,6 +190,16 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
             return _accept(line, batch, result.frame, source, s3, wafers), ()
         reasons = result.reasons
     return _quarantine(line, batch, reasons, source, s3, wafers), reasons
+
+
+def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> Outcome:
+    """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
+    key = landing_key(schema.line, batch_name(batch))
+    found = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
+    if not found:
+        raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
+    reasons = check_object(batch_name(batch), found[0].size, schema)
+    return wafers.quarantine_batch(schema.line, batch, [reason.as_dict() for reason in reasons], found[0]), reasons
 
 
 def _accept(
