@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def report(title: str, figures: Iterable[Figure], json_path: Path | None = None)
             f"{figure.value:,.4g} {figure.unit}".strip(),
             str(figure.goal or ""),
             f"[{colour}]{figure.verdict}[/]" if colour else "",
-            figure.note,
+            escape(figure.note),
         )
     Console(width=None if Console().is_terminal else 140).print(table)
     if json_path is not None:

@@ -27,7 +27,7 @@ from sklearn.model_selection import GridSearchCV, RepeatedStratifiedKFold, train
 from benchmarks.report import Figure, Goal, Meter, report
 from schemas.loader import load_schema
 from wafer_assets.domain.contract import Accepted, validate
-from wafer_assets.domain.evaluation import METRICS, Estimate, _estimates, paired_difference
+from wafer_assets.domain.evaluation import METRICS, Estimate, estimate_metrics, paired_difference
 from wafer_assets.domain.table import sensor_readings, wafer_table
 from wafer_assets.domain.training import FaultModel
 
@@ -212,7 +212,7 @@ def read_table(folder: Path, *, complete_only: bool) -> pd.DataFrame:
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the figures to this file.")
 @click.option("--folds", default=5, show_default=True, help="Folds of the comparison.")
-@click.option("--quick", is_flag=True, help="Two folds of the comparison, one repeat of ours: about 5 minutes.")
+@click.option("--quick", is_flag=True, help="Two folds of the comparison, one repeat of ours: some 10 minutes.")
 @click.option(
     "--complete-only",
     is_flag=True,
@@ -231,7 +231,7 @@ def main(data: Path, json_path: Path | None, folds: int, quick: bool, complete_o
 
     Both are fitted and tested on the same folds; the lift is the paired difference there. The absolute figures
     of ours, which the goals are about, are from 5 x 10 folds. CPU and wall seconds are those of training once,
-    on one thread. Expect some 20 minutes on two cores; nearly all of it is the original.
+    on one thread. Expect 20 to 40 minutes on two cores; nearly all of it is the original.
     """
     folds, repeats = (2, 1) if quick else (folds, 5)
     table = read_table(data, complete_only=complete_only)
@@ -248,7 +248,7 @@ def main(data: Path, json_path: Path | None, folds: int, quick: bool, complete_o
     original = cross_validated(prepare_original, table, folds, 1, "original")
     lift = paired_difference(paired.out_of_fold, original.out_of_fold, seed=0)["auc"]
     quality = {
-        name: _estimates(trained.out_of_fold, np.random.default_rng(0), "")
+        name: estimate_metrics(trained.out_of_fold, np.random.default_rng(0))
         for name, trained in (("original", original), ("ours", ours))
     }
     title = f"Training on {len(table):,} wafers, {int(table['faulty'].sum())} faulty"
@@ -276,7 +276,7 @@ def _figures(original: Trained, ours: Trained, quality: dict[str, dict[str, Esti
                     f"{name}: {METRICS[metric].title}",
                     estimate.value,
                     goal=goals[metric] if name == "ours" else None,
-                    note=f"95% interval [{estimate.low:.3f}, {estimate.high:.3f}]",
+                    note=f"95% interval: {estimate}",
                 )
             )
         alarms = float(trained.out_of_fold["alarm"].mean())

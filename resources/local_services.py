@@ -60,7 +60,7 @@ _FREE_PORTS = range(20_000, 32_000)
 _START_SECONDS = 90.0
 _PORT_TRIES = 3
 # SeaweedFS waits ten seconds for its maintenance; killed, it loses no acknowledged object.
-_STOP_SECONDS = 4.0
+_STOP_SECONDS = 3.0
 _POLL_SECONDS = 0.05
 _LOG_LINES = 15
 _STATE_VARIABLE = "WAFER_SERVICE_STATE"

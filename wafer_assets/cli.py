@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -237,8 +238,8 @@ def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, ever
     metavar="NAME=VALUE",
     help="A hyperparameter, such as capacity=0.2 or k=3; may be repeated. The UI's launchpad describes all.",
 )
-@click.option("--repeats", default=5, show_default=True, help="Repeats of the 10-fold evaluation.")
-def train(overrides: tuple[str, ...], repeats: int) -> None:
+@click.option("--repeats", type=int, help="Repeats of the 10-fold evaluation.")
+def train(overrides: tuple[str, ...], repeats: int | None) -> None:
     """Train, evaluate and register a model on all accepted wafers."""
     settings = load_settings()
     with _instance(settings) as instance:
@@ -264,10 +265,12 @@ def _parsed(overrides: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _train(settings: Settings, instance: "dg.DagsterInstance", model: Mapping[str, Any], repeats: int = 5) -> None:
+def _train(
+    settings: Settings, instance: "dg.DagsterInstance", model: Mapping[str, Any], repeats: int | None = None
+) -> None:
     from wafer_assets.instance import run_job
 
-    resources = {"model": {"config": dict(model)}, "evaluation": {"config": {"repeats": repeats}}}
+    resources = {"model": {"config": dict(model)}, "evaluation": {"config": {"repeats": repeats} if repeats else {}}}
     _require_success(run_job(settings, instance, "train", resources=resources))
 
 
@@ -340,6 +343,7 @@ def demo(batches: Path | None) -> None:
     settings = load_settings()
     local = LocalServices(settings)
     with console.status("starting S3, MongoDB and MLflow"):
+        Thread(target=_import_learners, daemon=True).start()
         settings = local.up()
     try:
         if batches is None:
@@ -357,6 +361,11 @@ def demo(batches: Path | None) -> None:
         if local.started:
             with console.status("stopping the services"):
                 local.down()
+
+
+def _import_learners() -> None:
+    """Import, while the servers start on the other core, what takes seconds to import."""
+    import xgboost  # noqa: F401
 
 
 def _is_up_to_date(instance: "dg.DagsterInstance") -> bool:
