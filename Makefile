@@ -17,7 +17,7 @@ setup: $(VENV)/.ready ## Create .venv from the hash-pinned lock.
 # Bytecode is compiled here because some machines forbid writing it later, which doubles every import.
 $(VENV)/.ready: locks/uv.txt locks/dev.txt pyproject.toml
 	@echo 'Setting up $(VENV), once ...' >&2
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; set PYTHON=python3.11")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode locks/dev.txt

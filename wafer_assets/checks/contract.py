@@ -46,6 +46,8 @@ def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) ->
         asset_key=dg.AssetKey([line, "validated_batches"]),
         check_name=CONTRACT_CHECK,
         passed=not reasons,
+        # The file is in quarantine already: people should know, and nothing has to stop.
+        severity=dg.AssetCheckSeverity.WARN,
         partition=batch,
         description=f"{len(set(broken))} of {len(CHECKS)} clauses broken" if reasons else None,
         metadata={"clauses": dg.MetadataValue.table(clauses)}
@@ -64,7 +66,6 @@ def ledger_check_results(line: Line, manifests: Iterable[BatchManifest]) -> Iter
             asset_key=dg.AssetKey([line, "batch_ledger"]),
             check_name=clause,
             passed=not batches,
-            # The files are dealt with already; people should know, and nothing has to stop.
             severity=dg.AssetCheckSeverity.WARN,
             description=f"{len(batches)} batches in quarantine break it." if batches else None,
             metadata={"quarantined": len(batches), "batches": dg.MetadataValue.json(batches[:100])},
