@@ -28,7 +28,7 @@ from wafer_assets.checks.contract import (
     reasons_table,
 )
 from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
-from wafer_assets.domain.table import frame_hash
+from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.partitions import BATCHES, batch_name
 
 CODE_VERSION = "1"
@@ -205,14 +205,25 @@ def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferSt
 def _accept(
     line: Line, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
 ) -> BatchManifest:
-    file = io.BytesIO()
-    pyarrow.csv.write_csv(pyarrow.Table.from_pandas(frame, preserve_index=False, nthreads=1), file)
-    s3.put(s3.lake, validated_key(line, batch), file.getvalue())
+    s3.put(s3.lake, validated_key(line, batch), _csv(frame))
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
     manifest = wafers.replace_batch(line, batch, frame, source, sha256=frame_hash(frame))
     for stale in s3.list_objects(s3.lake, quarantine_folder(line, batch)):
         s3.delete(s3.lake, stale.key)
     return manifest
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    # Column by column: Arrow's own conversion of a frame of 590 columns takes several times as long.
+    readings = sensor_readings(frame)
+    columns = {"wafer": pyarrow.array(frame["wafer"])}
+    for sensor, column in zip(readings.columns, readings.to_numpy().T, strict=True):
+        columns[sensor] = pyarrow.array(column, from_pandas=True)
+    if "faulty" in frame:
+        columns["faulty"] = pyarrow.array(frame["faulty"].to_numpy())
+    file = io.BytesIO()
+    pyarrow.csv.write_csv(pyarrow.table(columns), file)
+    return file.getvalue()
 
 
 def _quarantine(
