@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from unittest.mock import patch
 
 import click
@@ -32,8 +33,9 @@ def main(files: tuple[int, ...], seed: int, json_path: Path | None, one: int | N
     """Ingest simulated files of 100 wafers, each number of them in one run on fresh local services.
 
     A file's cost is the wall time of the run, from its creation to its end, divided by the files. The stages are
-    what the run's one step spends in validation, S3 and MongoDB; Dagster's own share, mostly events written to
-    SQLite, is the rest. Every number of files runs in a process of its own, so that peak memory is its own.
+    what is spent per file in validation, S3 and MongoDB; two files are worked on at a time while Dagster writes its
+    events, so they add up to more than the wall time. Every number of files runs in a process of its own, so that
+    peak memory is its own; the servers' memory has bounds of its own, which large numbers of files fill.
     """
     if one is not None:
         click.echo(json.dumps(ingest(one, seed)))
@@ -89,9 +91,9 @@ def ingest(files: int, seed: int) -> dict[str, float]:
     return {
         "registration": registered / files,
         **stages,
-        "Dagster and the rest": run.wall_seconds / files - sum(stages.values()),
         "a file": run.wall_seconds / files,
-        "peak_mb": run.peak_process_mb,
+        "peak_mb": getrusage(RUSAGE_SELF).ru_maxrss / 2**10,
+        "server_mb": run.peak_process_mb,
     }
 
 
@@ -116,11 +118,11 @@ def figures(measured: dict[int, dict[str, float]]) -> list[Figure]:
     rows = []
     for count, stages in measured.items():
         for stage, value in stages.items():
-            memory = stage == "peak_mb"
+            memory = {"peak_mb": "peak memory", "server_mb": "peak memory of the largest process, servers included"}
             goal = Goal("<=", SECONDS_PER_FILE) if stage == "a file" else None
-            note = "" if memory or value <= 0 else f"{1 / value:,.0f} files/s"
-            unit = "MB" if memory else "s"
-            rows.append(Figure(f"{count:,} files: {'peak memory' if memory else stage}", value, unit, goal, note))
+            note = "" if stage in memory else f"{1 / value:,.0f} files/s"
+            unit = "MB" if stage in memory else "s"
+            rows.append(Figure(f"{count:,} files: {memory.get(stage, stage)}", value, unit, goal, note))
     smallest, largest = measured[min(measured)], measured[max(measured)]
     for name, stage in (("seconds per file", "a file"), ("peak memory", "peak_mb")):
         rows.append(
