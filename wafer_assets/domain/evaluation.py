@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -450,10 +451,15 @@ def _run(
     results = []
     tasks = (delayed(_test)(model, features, y, fold) for fold in folds)
     # Processes: half of a small fit is Python, which threads would do one after the other (17 s against 32 s).
-    for result in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
-        results.append(result)
-        if progress:
-            progress(len(results), len(folds))
+    try:
+        for result in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
+            results.append(result)
+            if progress:
+                progress(len(results), len(folds))
+    finally:
+        if n_jobs != 1:
+            # Idle workers would keep this process, if it is a child itself, from ending for minutes.
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
     return results
 
 
