@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 # Ten directions and a few centres need no more wafers than this; larger tables are sampled.
 MAX_ROWS = 20_000
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +130,18 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Return each wafer's place on the principal components, shape (n_wafers, n_components)."""
         check_is_fitted(self)
         sensors = _sensors(select_columns(X, self.feature_names_in_))
-        with threadpool_limits(limits=1):
-            coordinates: NDArray[np.float32] = sensors @ self.components_.T
-            coordinates -= self.components_ @ self.mean_
+        coordinates = np.empty((len(sensors), len(self.components_)), dtype=np.float32)
+        # Wafer by wafer: a product of matrices rounds by how many wafers there are, and so might a cluster.
+        for start in range(0, len(sensors), ROWS_AT_ONCE):
+            block = np.ascontiguousarray(sensors[start : start + ROWS_AT_ONCE]) - self.mean_
+            for number, component in enumerate(self.components_):
+                coordinates[start : start + len(block), number] = (block * component).sum(axis=1)
         return coordinates
 
     def predict(self, X: pd.DataFrame) -> NDArray[np.intp]:
         """Return each wafer's cluster, the nearest centre, shape (n_wafers,)."""
-        with threadpool_limits(limits=1):
-            nearest: NDArray[np.intp] = pairwise_distances_argmin(self.coordinates(X), self.centers_)
+        distances = self.coordinates(X)[:, None, :] - self.centers_
+        nearest: NDArray[np.intp] = (distances**2).sum(axis=2).argmin(axis=1)
         return nearest
 
 

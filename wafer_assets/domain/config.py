@@ -29,10 +29,12 @@ class ModelConfig(BaseModel):
         description="A cluster's models weigh faults / (faults + shrinkage) against the global ones.",
     )
     xgboost_trees: int = Field(60, ge=1, description="Boosting rounds per XGBoost learner.")
-    xgboost_depth: int = Field(5, ge=1, description="Depth of XGBoost's trees.")
+    # Deeper trees would multiply what an exact explanation of them costs (see `explanation`), for no gain.
+    xgboost_depth: int = Field(5, ge=1, le=10, description="Depth of XGBoost's trees.")
     xgboost_learning_rate: float = Field(0.08, gt=0, le=1, description="Shrinkage of each boosting round.")
     xgboost_l2: float = Field(5.0, ge=0, description="L2 penalty on XGBoost's leaf weights.")
     forest_trees: int = Field(20, ge=1, description="Trees per Random Forest learner.")
+    forest_depth: int = Field(8, ge=1, le=10, description="Depth of the Random Forest's trees.")
     forest_leaf: int = Field(3, ge=1, description="Fewest wafers in a leaf of the Random Forest.")
     forest_draws: int = Field(
         2000, ge=2, description="Most wafers drawn per tree; faulty and passed ones are drawn equally often."

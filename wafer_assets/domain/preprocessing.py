@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INDICATOR_SUFFIX = " missing"
+ROWS_AT_ONCE = 512  # so that a table of 150,000 wafers is never copied whole
 
 
 class WrongSensors(ValueError):
@@ -116,15 +117,15 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         readings = _readings(select_columns(X, self.feature_names_in_))
         kept = len(self.sensors_)
+        deviation = np.sqrt(self.shares_ * (1 - self.shares_))
         # Sensor after sensor in memory: learners take few columns of many.
         features = np.empty((len(X), kept + len(self.indicators_)), dtype=np.float32, order="F")
-        wanted = set(self.sensors_.tolist())
-        sensors = (column for position, column in enumerate(_columns(readings)) if position in wanted)
-        for feature, column in enumerate(sensors):
-            filled = np.where(np.isnan(column), self.medians_[feature], column)
-            features[:, feature] = (filled - self.means_[feature]) / self.scales_[feature]
-        for feature, (position, share) in enumerate(zip(self.indicators_, self.shares_, strict=True), kept):
-            features[:, feature] = (np.isnan(readings[:, position]) - share) / np.sqrt(share * (1 - share))
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            sensors = readings[rows, self.sensors_]
+            filled = np.where(np.isnan(sensors), self.medians_, sensors)
+            features[rows, :kept] = (filled - self.means_) / self.scales_
+            features[rows, kept:] = (np.isnan(readings[rows, self.indicators_]) - self.shares_) / deviation
         np.clip(features, -self.clip, self.clip, out=features)
         return pd.DataFrame(features, index=X.index, columns=self.get_feature_names_out())
 
@@ -170,15 +171,18 @@ def select_columns(X: object, expected: Iterable[str]) -> pd.DataFrame:
 
 def _readings(X: pd.DataFrame) -> NDArray[np.floating]:
     """Return the table's values without copying them, refusing what is no finite number or NaN."""
-    text = [str(name) for name, dtype in X.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    text = [str(name) for name in X.select_dtypes(exclude=["number", "bool"]).columns]
     if text:
         raise WrongSensors(f"Not numeric: {', '.join(text[:5])}. Pass sensor readings only.")
     readings: NDArray[np.floating] = X.to_numpy()
     if not np.issubdtype(readings.dtype, np.floating):
         readings = readings.astype(np.float64)
-    infinite = [str(name) for name, column in zip(X.columns, _columns(readings), strict=True) if np.isinf(column).any()]
-    if infinite:
-        raise WrongSensors(f"Infinite readings in {', '.join(infinite[:5])}. Pass finite numbers or NaN.")
+    infinite = np.zeros(readings.shape[1], dtype=bool)
+    for start in range(0, len(readings), ROWS_AT_ONCE):
+        infinite |= np.isinf(readings[start : start + ROWS_AT_ONCE]).any(axis=0)
+    if infinite.any():
+        names = X.columns[infinite].astype(str).tolist()
+        raise WrongSensors(f"Infinite readings in {', '.join(names[:5])}. Pass finite numbers or NaN.")
     return readings
 
 

@@ -12,9 +12,10 @@ everything.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -72,14 +73,41 @@ class TooFewFaults(FitError):
 
 @dataclass(frozen=True, slots=True)
 class BoostedTrees:
-    """An XGBoost learner: its margin is the log-odds."""
+    """An XGBoost learner: its margin is the log-odds.
+
+    Attributes
+    ----------
+    columns : ndarray of shape (n_columns,), the features it was given
+    booster : Booster
+    start : float, log-odds before the first tree
+    values : ndarray of shape (n_trees, n_nodes), what each node of each tree adds as a leaf
+    """
 
     columns: NDArray[np.intp]
     booster: Booster
+    start: float
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, columns: NDArray[np.intp], booster: Booster) -> BoostedTrees:
+        """Wrap a trained booster."""
+        described = booster_json(booster)
+        (probability,) = np.atleast_1d(json.loads(described["learner_model_param"]["base_score"]))
+        trees = described["gradient_booster"]["model"]["trees"]
+        values = np.zeros((len(trees), max(len(tree["split_conditions"]) for tree in trees)))
+        for number, tree in enumerate(trees):
+            values[number, : len(tree["split_conditions"])] = np.float32(tree["split_conditions"])
+        return cls(columns, booster, float(logit(probability)), values)
 
     def margin(self, features: NDArray[np.float32]) -> Margins:
         """Return the log-odds, shape (n_wafers,)."""
-        return self.booster.inplace_predict(features[:, self.columns], predict_type="margin").astype(np.float64)
+        import xgboost
+
+        # XGBoost itself adds the leaves up in single precision, which contributions to 1e-6 would not survive.
+        wafers = xgboost.DMatrix(np.ascontiguousarray(features[:, self.columns]), nthread=1)
+        leaves = self.booster.predict(wafers, pred_leaf=True).astype(np.intp).reshape(len(features), -1)
+        total: Margins = self.start + self.values[np.arange(len(self.values)), leaves].sum(axis=1)
+        return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +123,12 @@ class Forest:
 
     def margin(self, features: NDArray[np.float32]) -> Margins:
         """Return the linearised log-odds, shape (n_wafers,)."""
-        probability: Margins = self.forest.predict_proba(features[:, self.columns])[:, 1]
-        return 4 * (probability - 0.5)
+        inputs = np.ascontiguousarray(features[:, self.columns], dtype=np.float32)
+        total = np.zeros(len(inputs))
+        # `predict_proba` does the same sum, and takes three times as long for one wafer to check what it got.
+        for tree in self.forest.estimators_:
+            total += tree.tree_.predict(inputs)[:, 1]
+        return 4 * (total / len(self.forest.estimators_) - 0.5)
 
 
 Learner = BoostedTrees | Forest
@@ -150,6 +182,12 @@ class MemberScore:
     auc: float
     average_precision: float
     log_loss: float
+
+
+def booster_json(booster: Booster) -> dict[str, Any]:
+    """Return the `learner` part of XGBoost's documented model format."""
+    described: dict[str, Any] = json.loads(booster.save_raw("json").decode())["learner"]
+    return described
 
 
 def check_faults(y: Labels, folds: int) -> None:
@@ -338,7 +376,11 @@ class FaultModel(ClassifierMixin, BaseEstimator):
         """Return the calibrated log-odds of a fault, shape (n_wafers,)."""
         check_is_fitted(self)
         features = self.preprocessor_.transform(X)
-        values, labels = features.to_numpy(), self.clusterer_.predict(features)
+        return self.margins(features, self.clusterer_.predict(features))
+
+    def margins(self, features: pd.DataFrame, labels: Labels) -> Margins:
+        """Return the calibrated log-odds of preprocessed wafers whose clusters are known, shape (n_wafers,)."""
+        values = features.to_numpy()
         margins = self.members_.margins(values)
         for cluster, members in enumerate(self.cluster_members_):
             rows = np.flatnonzero(labels == cluster)
@@ -500,7 +542,7 @@ def _fit_xgboost(
         xgboost.QuantileDMatrix(inputs, y, max_bin=64, nthread=1),
         num_boost_round=config.xgboost_trees,
     )
-    return BoostedTrees(columns, booster)
+    return BoostedTrees.of(columns, booster)
 
 
 def _fit_forest(
@@ -509,6 +551,7 @@ def _fit_forest(
     # Class weights make the bootstrap draw both classes equally often (balanced forest; Chen et al., 2004).
     forest = RandomForestClassifier(
         config.forest_trees,
+        max_depth=config.forest_depth,
         min_samples_leaf=config.forest_leaf,
         class_weight="balanced",
         max_samples=min(len(y), config.forest_draws),
