@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 WAFER := $(BIN)/wafer
 BATCHES ?=
+PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev test lint types validate unit lock clean
+.PHONY: help setup demo serve dev test lint types validate unit lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,8 +25,11 @@ $(VENV)/.ready: locks/uv.txt locks/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder>.
-	@$(WAFER) demo $(BATCHES)
+demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder> and PREDICT=<folder>.
+	@$(WAFER) demo $(BATCHES) $(if $(PREDICT),--predict $(PREDICT))
+
+serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its port.
+	@$(WAFER) serve $(if $(PORT),--port $(PORT))
 
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))

@@ -1,6 +1,6 @@
 """The registered model's code: MLflow copies this file beside the bundle and runs it to load the model.
 
-Nothing imports it. It only adapts: the model itself is the stored `FaultModel`, which needs this project
+Nothing imports it. It only adapts: the model itself is the stored `Bundle`, which needs this project
 installed where it is loaded (the platform's image, which is also the scoring server's).
 """
 
@@ -8,21 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
+import yaml  # type: ignore[import-untyped]
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 if TYPE_CHECKING:
-    from wafer_assets.domain.training import FaultModel
+    from wafer_assets.domain.scoring import Bundle
 
 
 class FaultBundle(PythonModel):
-    """Wafers in, one row of probability, decision and cluster per wafer out."""
+    """Wafers in, the rows of a batch out: probability, decision, cluster and drivers of each wafer."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read the fault model from the artifact `bundle`, without pickle."""
+        """Read the bundle from the artifact `bundle`, without pickle, and its version from beside it."""
         from wafer_assets.domain.persistence import load
 
-        self.model = cast("FaultModel", load(Path(context.artifacts["bundle"]).read_bytes()))
+        file = Path(context.artifacts["bundle"])
+        self.bundle = cast("Bundle", load(file.read_bytes()))
+        # MLflow writes it where it downloads a registered version; from elsewhere there is no version.
+        registered = file.parents[1] / "registered_model_meta"
+        self.version = int(yaml.safe_load(registered.read_text())["model_version"]) if registered.exists() else 0
 
     def predict(
         self,
@@ -30,16 +35,10 @@ class FaultBundle(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """Return `wafer` (where given), `probability`, `faulty` and `cluster` for each row of sensors."""
-        model = self.model
-        # Optional sensors that were left out are missing readings.
-        readings = model_input.reindex(columns=model.feature_names_in_).astype(float)
-        probability = model.predict_proba(readings)[:, 1]
-        return model_input.filter(["wafer"]).assign(
-            probability=probability,
-            faulty=probability >= model.threshold_,
-            cluster=model.clusterer_.predict(model.preprocessor_.transform(readings)),
-        )
+        """Return the rows of `wafer_assets.domain.scoring.score`, one for each row of sensors."""
+        from wafer_assets.domain.scoring import score
+
+        return score(self.bundle, model_input, self.version).rows
 
 
 set_model(FaultBundle())

@@ -24,3 +24,12 @@ class EvaluationConfig(dg.ConfigurableResource["EvaluationConfig"]):
     repeats: int = Field(default=REPEATS, ge=1, description="Repeats of the stratified k-fold protocol.")
     folds: int = Field(default=10, ge=2, description="Folds of each repeat.")
     n_jobs: int = Field(default=2, ge=1, description="Processes that fit folds side by side.")
+
+
+class PromotionConfig(dg.ConfigurableResource["PromotionConfig"]):
+    """When a challenger becomes champion."""
+
+    clearly_better: bool = Field(
+        default=False,
+        description="Ask for a log loss below the champion's with the whole 95% interval of the difference.",
+    )

@@ -1,4 +1,4 @@
-"""The wafer store: every accepted wafer, and what became of every batch, in MongoDB.
+"""The wafer store: every accepted wafer, and what became of every batch, in MongoDB; and what all stores share.
 
 A wafer is one document of the collection ``<line>_wafers``::
 
@@ -59,6 +59,8 @@ class BatchManifest(BaseModel):
         Why the batch is in quarantine, one mapping each; empty if accepted.
     stored_at
         When the store took it.
+    contract_version
+        Version of the contract that the file was checked against.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,10 +77,11 @@ class BatchManifest(BaseModel):
     faulty: int | None
     reasons: tuple[Mapping[str, str | int | None], ...]
     stored_at: datetime
+    contract_version: str = "1.0"  # manifests written before it was noted
 
 
-class WaferStore:
-    """The wafers and the batch manifests.
+class MongoStore:
+    """A part of the platform's MongoDB database; subclasses say which collections, and read and write them.
 
     The client is made at the first use. Writes are acknowledged by a majority of the servers and journalled;
     reads see only such writes. Errors of the server and the network are pymongo's, after it has retried for up
@@ -88,8 +91,62 @@ class WaferStore:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings.mongo
 
+    def _create_indexes(self, database: "Database[Document]") -> None:
+        """Create the indexes of the store's collections; creating one again changes nothing."""
+
+    @cached_property
+    def _client(self) -> "MongoClient[Document]":
+        from pymongo import MongoClient
+
+        if self._settings.uri is None:
+            raise NotConfiguredError("MongoDB", "WAFER_MONGO__URI")
+        return MongoClient(
+            self._settings.uri.get_secret_value(),
+            appname="wafer",
+            tz_aware=True,
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            serverSelectionTimeoutMS=10_000,
+            timeoutMS=60_000,  # of one call with all its retries
+        )
+
+    @cached_property
+    def _database(self) -> "Database[Document]":
+        database = self._client[self._settings.database]
+        self._create_indexes(database)
+        return database
+
+    def _transaction(self, work: "Callable[[ClientSession], _Result]") -> _Result:
+        """Do work that sees one snapshot and takes effect as a whole; the driver repeats it on a conflict."""
+        from pymongo.read_concern import ReadConcern
+        from pymongo.write_concern import WriteConcern
+
+        with self._client.start_session() as session:
+            return session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+            )
+
+
+class WaferStore(MongoStore):
+    """The wafers and the batch manifests."""
+
+    def _create_indexes(self, database: "Database[Document]") -> None:
+        database["batches"].create_index([("line", 1), ("status", 1)])
+        for line in ("training", "prediction"):
+            # Not unique: two files may hold the same wafer, and `_id` is unique as it is.
+            database[f"{line}_wafers"].create_index("batch")
+            database[f"{line}_wafers"].create_index("wafer")
+
     def replace_batch(
-        self, line: Line, batch: str, frame: "pd.DataFrame", source: StoredObject, *, sha256: str
+        self,
+        line: Line,
+        batch: str,
+        frame: "pd.DataFrame",
+        source: StoredObject,
+        *,
+        sha256: str,
+        contract_version: str = "1.0",
     ) -> BatchManifest:
         """Make the batch's records exactly the frame's rows, and its manifest say accepted, at once.
 
@@ -101,6 +158,8 @@ class WaferStore:
             The object in the landing bucket that the frame was read from.
         sha256
             Hash of the normalised content.
+        contract_version
+            Version of the contract that the file keeps.
         """
         faulty = int(frame["faulty"].sum()) if "faulty" in frame else None
         manifest = BatchManifest(
@@ -113,6 +172,7 @@ class WaferStore:
             faulty=faulty,
             reasons=(),
             stored_at=datetime.now(UTC),
+            contract_version=contract_version,
         )
         self._replace(manifest, _documents(line, batch, frame), _sensors(frame))
         return manifest
@@ -153,6 +213,11 @@ class WaferStore:
         # An estimate may be off after a crash, and counting batch by batch never reads a whole collection.
         return [item.batch for item in manifests if stored.count_documents({"batch": item.batch}) != item.wafers]
 
+    def batches_of(self, line: Line, wafer: str) -> list[str]:
+        """Return the accepted batches that hold a wafer, by name."""
+        found = self._wafers(line).find({"wafer": wafer}, {"batch": True, "_id": False})
+        return sorted(str(document["batch"]) for document in found)
+
     def read_batch(self, line: Line, batch: str) -> "pd.DataFrame":
         """Read an accepted batch as the frame it was stored from: same rows, order, and every bit of a float.
 
@@ -175,49 +240,12 @@ class WaferStore:
             except BatchNotFoundError:
                 continue
 
-    @cached_property
-    def _client(self) -> "MongoClient[Document]":
-        from pymongo import MongoClient
-
-        if self._settings.uri is None:
-            raise NotConfiguredError("MongoDB", "WAFER_MONGO__URI")
-        return MongoClient(
-            self._settings.uri.get_secret_value(),
-            appname="wafer",
-            tz_aware=True,
-            w="majority",
-            journal=True,
-            readConcernLevel="majority",
-            serverSelectionTimeoutMS=10_000,
-            timeoutMS=60_000,  # of one call with all its retries
-        )
-
-    @cached_property
-    def _database(self) -> "Database[Document]":
-        database = self._client[self._settings.database]
-        database["batches"].create_index([("line", 1), ("status", 1)])
-        for line in ("training", "prediction"):
-            # Not unique: two files may hold the same wafer, and `_id` is unique as it is.
-            database[f"{line}_wafers"].create_index("batch")
-            database[f"{line}_wafers"].create_index("wafer")
-        return database
-
     @property
     def _manifests(self) -> "Collection[Document]":
         return self._database["batches"]
 
     def _wafers(self, line: Line) -> "Collection[Document]":
         return self._database[f"{line}_wafers"]
-
-    def _transaction(self, work: "Callable[[ClientSession], _Result]") -> _Result:
-        """Do work that sees one snapshot and takes effect as a whole; the driver repeats it on a conflict."""
-        from pymongo.read_concern import ReadConcern
-        from pymongo.write_concern import WriteConcern
-
-        with self._client.start_session() as session:
-            return session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
-            )
 
     def _replace(self, manifest: BatchManifest, documents: "list[Document]", sensors: list[str]) -> None:
         wafers = self._wafers(manifest.line)

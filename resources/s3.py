@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
 from wafer_assets.settings import NotConfiguredError, S3Settings, Settings
 
@@ -127,6 +128,13 @@ class S3Store:
         """Copy an object of any size within the server."""
         with _translated(bucket, key), _translated(to_bucket, to_key):
             self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
+
+    def page_url(self, key: str) -> str:
+        """Return the address under which people open a page of the lake bucket."""
+        if self._settings.pages_url:
+            return f"{self._settings.pages_url.rstrip('/')}/{quote(key)}"
+        region = self._settings.s3.region
+        return f"https://{region}.console.aws.amazon.com/s3/object/{self.lake}?region={region}&prefix={quote(key)}"
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object if there is one."""

@@ -15,11 +15,12 @@ LAYERS = (
     ("wafer_assets.domain",),
     ("wafer_assets.settings", "wafer_assets.partitions", "wafer_assets.console"),
     ("resources",),
-    ("wafer_assets.landing", "wafer_assets.checks", "wafer_assets.assets"),
+    ("wafer_assets.landing", "wafer_assets.promotion", "wafer_assets.champion"),
+    ("wafer_assets.checks", "wafer_assets.assets"),
     ("jobs",),
     ("sensors",),
     ("wafer_assets.definitions",),
-    ("wafer_assets.instance", "wafer_assets.summary"),
+    ("wafer_assets.instance", "wafer_assets.summary", "wafer_assets.trace"),
     ("wafer_assets.cli",),
 )
 HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops"}

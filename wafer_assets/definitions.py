@@ -4,18 +4,22 @@ from typing import Any
 
 import dagster as dg
 
+from jobs.prediction import PREDICTION_JOBS
 from jobs.training import TRAINING_JOBS
 from resources.io_managers import FrameIOManager, ObjectIOManager
 from resources.mlflow import Tracking
-from resources.model_config import EvaluationConfig, FaultModelConfig
+from resources.model_config import EvaluationConfig, FaultModelConfig, PromotionConfig
 from resources.mongo import WaferStore
+from resources.predictions import PredictionStore
+from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
+from sensors.predictions import PREDICTION_SENSORS
 from sensors.runs import RUN_SENSORS
-from wafer_assets.assets import clusters, evaluation, features, models, table
+from wafer_assets.assets import champion, clusters, evaluation, features, models, predictions, table
 from wafer_assets.assets.batches import batch_assets
 from wafer_assets.assets.registry import model_bundle_asset
-from wafer_assets.checks.models import TRAINING_CHECKS
+from wafer_assets.checks.models import CHECKS
 from wafer_assets.console import LOGGER, terminal_logger
 from wafer_assets.settings import Settings, load_settings
 
@@ -40,6 +44,9 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         "objects": ObjectIOManager(s3),
         "model": FaultModelConfig(),
         "evaluation": EvaluationConfig(),
+        "promotions": PromotionLog(settings),
+        "promotion": PromotionConfig(),
+        "predictions": PredictionStore(settings),
     }
     return dg.Definitions(
         assets=[
@@ -52,10 +59,13 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             models.cluster_models,
             evaluation.evaluation,
             model_bundle_asset(schema),
+            champion.champion,
+            *batch_assets(load_schema("prediction")),
+            predictions.score_batches,
         ],
-        asset_checks=TRAINING_CHECKS,
-        jobs=TRAINING_JOBS,
-        sensors=RUN_SENSORS,
+        asset_checks=CHECKS,
+        jobs=[*TRAINING_JOBS, *PREDICTION_JOBS],
+        sensors=[*RUN_SENSORS, *PREDICTION_SENSORS],
         resources=resources | overrides,
         loggers={LOGGER: terminal_logger, "console": dg.colored_console_logger},
     )

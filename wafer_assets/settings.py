@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         validation_alias="DAGSTER_HOME",
         description="Folder of the Dagster instance; unset means one in the state folder.",
     )
+    pages_url: str | None = Field(
+        default="http://127.0.0.1:3001",
+        description="Address of the lake's reports: `wafer dev` serves them there. Empty means the S3 console.",
+    )
     s3: S3Settings = S3Settings()
     mongo: MongoSettings = MongoSettings()
     mlflow: MLflowSettings = MLflowSettings()

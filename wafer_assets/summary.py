@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from wafer_assets.assets.common import training_key
+from wafer_assets.assets.predictions import PREDICTIONS
 
 Summary = dict[str, Any]
 
@@ -52,11 +53,44 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
         summary["registered"] = {
             name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
         }
+    if champion := _metadata(instance, "champion"):
+        summary["champion"] = {
+            "version": champion.get("champion_version"),
+            "decision": champion["decision"],
+            "reasons": [line.removeprefix("- ") for line in champion["reasons"].splitlines()],
+        }
+    if scored := _metadata(instance, dg.AssetKey(["prediction", "batch_ledger"])):
+        summary["files_to_score"] = {
+            name: scored[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
+        }
+        summary["predictions"] = _predictions(instance)
     return summary
 
 
-def _metadata(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
-    event = instance.get_latest_materialization_event(training_key(asset))
+def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+    """Return the latest facts of every scored batch, by batch."""
+    found = []
+    for batch in sorted(instance.get_materialized_partitions(PREDICTIONS)):
+        records = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=PREDICTIONS, asset_partitions=[batch]), limit=1
+        ).records
+        metadata = records[0].asset_materialization.metadata if records and records[0].asset_materialization else {}
+        facts = {name: _plain(value) for name, value in metadata.items()}
+        found.append(
+            {
+                "batch": batch,
+                "wafers": facts["dagster/partition_row_count"],
+                "alarms": facts["alarms"],
+                "highest_probability": facts["highest_probability"],
+                "bundle_version": facts["bundle_version"],
+            }
+        )
+    return found
+
+
+def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
+    key = training_key(asset) if isinstance(asset, str) else asset
+    event = instance.get_latest_materialization_event(key)
     materialization = event.asset_materialization if event else None
     return {name: _plain(value) for name, value in materialization.metadata.items()} if materialization else {}
 
@@ -80,11 +114,18 @@ def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType
         parts.append(_members(members))
     if quality := summary.get("quality"):
         parts.append(_quality(quality))
+    if predictions := summary.get("predictions"):
+        parts.append(_scored(predictions))
     last = _grid("Model and where to look next")
     if registered := summary.get("registered"):
         version = f"{registered['model']} version {registered['version']}"
         last.add_row("registered", f"{version}, alias {registered['alias']}")
         last.add_row("policy", f"{registered['policy']}: alarm from {registered['alarm_threshold']:.3f} on")
+    if champion := summary.get("champion"):
+        version = champion["version"]
+        last.add_row("champion", "none yet" if version is None else f"version {version}")
+        for reason in champion["reasons"]:
+            last.add_row(f"  {champion['decision']}", reason)
     for what, place in where.items():
         last.add_row(what, place)
     return Group(*parts, last)
@@ -97,6 +138,9 @@ def _facts(summary: Summary) -> Table:
             facts.add_row(f"files {name}", f"{files[name]}")
         for code, count in files["quarantined_by_reason"].items():
             facts.add_row(f"  {code}", f"{count}")
+    if to_score := summary.get("files_to_score"):
+        for name in ("received", "accepted", "quarantined"):
+            facts.add_row(f"files to score, {name}", f"{to_score[name]}")
     if wafers := summary.get("wafers"):
         facts.add_row("wafers stored", f"{wafers['stored']:,}, {wafers['faulty']} faulty")
     if table := summary.get("table"):
@@ -114,6 +158,14 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
     for row in members:
         figures = (f"{row[name]:.3f}" for name in ("weight", "auc", "average_precision", "log_loss"))
         table.add_row(row["group"], row["member"], *figures)
+    return table
+
+
+def _scored(predictions: list[Mapping[str, Any]]) -> Table:
+    table = Table("batch", "wafers", "alarms", "highest probability", "bundle", title="Scored batches")
+    for row in predictions:
+        highest = f"{row['highest_probability']:.3f}"
+        table.add_row(row["batch"], f"{row['wafers']}", f"{row['alarms']}", highest, f"version {row['bundle_version']}")
     return table
 
 

@@ -25,7 +25,17 @@ from dagster import (
 )
 from pydantic import SecretStr
 
-from resources.mlflow import CHALLENGER, BundleVersion, Tracking, TrackingUnreachableError
+from resources.mlflow import (
+    CHALLENGER,
+    CHAMPION,
+    OUT_OF_FOLD,
+    BundleNotFoundError,
+    BundleUnusableError,
+    BundleVersion,
+    OutOfFoldMissingError,
+    Tracking,
+    TrackingUnreachableError,
+)
 from schemas.loader import load_schema
 from wafer_assets.settings import MLflowSettings, NotConfiguredError
 
@@ -351,6 +361,53 @@ def test_each_registration_is_a_version_and_the_newest_is_the_challenger(trackin
     tracking.set_alias("champion", first)
     assert tracking.version("champion") == first
     assert tracking.version("retired") is None
+
+
+def test_versions_are_listed_newest_first_with_tags_and_aliases(tracking: Tracking, fitted: "Fitted") -> None:
+    assert tracking.versions() == []
+    assert tracking.aliases() == {}
+    first, second = register(tracking, fitted[0]), register(tracking, fitted[0])
+    tracking.set_alias(CHAMPION, first)
+    tracking.tag_version(first, {"decision": "promote"})
+
+    assert [version.version for version in tracking.versions()] == [2, 1]
+    assert tracking.aliases() == {CHALLENGER: 2, CHAMPION: 1}
+    assert tracking.get_version(2) == second
+    assert tracking.get_version(1).tags == {"table_hash": "c0ffee", "decision": "promote"}
+    assert first.registered_at <= second.registered_at
+    with pytest.raises(BundleNotFoundError, match=r"no version 7\. The latest are: 1, 2"):
+        tracking.get_version(7)
+
+
+def test_a_versions_run_holds_its_evidence(tracking: Tracking) -> None:
+    rows = pd.DataFrame({"wafer": ["Wafer-1", "Wafer-2"], "probability": [0.1 + 0.2, 5e-324]})
+    with tracking.run(dagster_run()) as run:
+        bare = tracking.register_bundle(run, b"model", sensors=["Sensor-1"], tags={})
+        with pytest.raises(OutOfFoldMissingError, match="wafer models promote"):
+            tracking.out_of_fold(bare)
+        assert tracking.training_batches(bare) == ()
+        content = rows.to_parquet()
+        run.log_bytes(OUT_OF_FOLD, content)
+        run.log_dataset("wafer_table", content_hash="c" * 64, source="s3://lake/t", rows=2, batches=["b.csv", "a.csv"])
+    pd.testing.assert_frame_equal(tracking.out_of_fold(bare), rows, check_exact=True)
+    assert tracking.training_batches(bare) == ("a.csv", "b.csv")
+
+
+def test_a_versions_content_is_what_was_registered_or_the_version_is_unusable(
+    tracking: Tracking, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tracking.run(dagster_run()) as run:
+        version = tracking.register_bundle(run, b"any bytes \x00\xff", sensors=["Sensor-1"], tags={})
+    assert tracking.content_of(version) == b"any bytes \x00\xff"
+
+    client.delete_model_version(version.name, str(version.version))
+    with pytest.raises(BundleUnusableError, match=r"version 1 of m-.*`wafer models rollback`"):
+        tracking.content_of(version)
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    gone = Tracking(tracking.settings.model_copy(update={"tracking_uri": "http://127.0.0.1:9"}))
+    with pytest.raises(TrackingUnreachableError):
+        gone.content_of(version)
 
 
 def test_a_version_holds_code_and_skops_and_pinned_libraries_but_no_pickle(

@@ -187,7 +187,7 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
     if source.size <= schema.max_file_size:
         result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
         if isinstance(result, Accepted):
-            return _accept(line, batch, result.frame, source, s3, wafers), ()
+            return _accept(schema, batch, result.frame, source, s3, wafers), ()
         reasons = result.reasons
     return _quarantine(line, batch, reasons, source, s3, wafers), reasons
 
@@ -203,11 +203,14 @@ def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferSt
 
 
 def _accept(
-    line: Line, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
+    schema: BatchSchema, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
 ) -> BatchManifest:
+    line = schema.line
     s3.put(s3.lake, validated_key(line, batch), _csv(frame))
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
-    manifest = wafers.replace_batch(line, batch, frame, source, sha256=frame_hash(frame))
+    manifest = wafers.replace_batch(
+        line, batch, frame, source, sha256=frame_hash(frame), contract_version=schema.contract_version
+    )
     for stale in s3.list_objects(s3.lake, quarantine_folder(line, batch)):
         s3.delete(s3.lake, stale.key)
     return manifest

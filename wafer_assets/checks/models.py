@@ -4,33 +4,36 @@ import dagster as dg
 import pandas as pd
 
 from resources.mongo import WaferStore
+from schemas.loader import Line
 from wafer_assets.assets.common import training_key
 from wafer_assets.partitions import BATCHES
 
 
-@dg.asset_check(
-    asset=training_key("batch_ledger"),
-    description="Every known batch has an outcome, and MongoDB holds exactly the wafers of the accepted ones.",
-)
-def all_accounted_for(
-    context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]
-) -> dg.AssetCheckResult:
-    """Compare the known batches, their manifests and the stored wafers."""
-    name = BATCHES["training"].name
-    known = set(context.instance.get_dynamic_partitions(str(name)))
-    manifests = wafers.batches("training")
-    waiting = sorted(known - {manifest.batch for manifest in manifests})
-    miscounted = wafers.miscounted("training", manifests)
-    return dg.AssetCheckResult(
-        passed=not waiting and not miscounted,
-        metadata={
-            "received": len(known),
-            "with_outcome": len(manifests),
-            "waiting": dg.MetadataValue.json(waiting[:100]),
-            "miscounted": dg.MetadataValue.json(miscounted[:100]),
-        },
-        description="Materialize the batches that are waiting or miscounted.",
+def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
+    """Build the check that a line lost no batch and no wafer."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey([line, "batch_ledger"]),
+        name="all_accounted_for",
+        description="Every known batch has an outcome, and MongoDB holds exactly the wafers of the accepted ones.",
     )
+    def check(context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.AssetCheckResult:
+        known = set(context.instance.get_dynamic_partitions(str(BATCHES[line].name)))
+        manifests = wafers.batches(line)
+        waiting = sorted(known - {manifest.batch for manifest in manifests})
+        miscounted = wafers.miscounted(line, manifests)
+        return dg.AssetCheckResult(
+            passed=not waiting and not miscounted,
+            metadata={
+                "received": len(known),
+                "with_outcome": len(manifests),
+                "waiting": dg.MetadataValue.json(waiting[:100]),
+                "miscounted": dg.MetadataValue.json(miscounted[:100]),
+            },
+            description="Materialize the batches that are waiting or miscounted.",
+        )
+
+    return check
 
 
 @dg.asset_check(
@@ -83,4 +86,4 @@ def quality_check_results(auc: float, low: float) -> list[dg.AssetCheckResult]:
     ]
 
 
-TRAINING_CHECKS = [all_accounted_for, both_outcomes]
+CHECKS = [all_accounted_for("training"), all_accounted_for("prediction"), both_outcomes]

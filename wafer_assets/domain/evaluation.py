@@ -263,16 +263,7 @@ class Evaluation:
             "folds": self.folds,
             "seed": self.seed,
             "confidence": CONFIDENCE,
-            "metrics": {
-                protocol: {
-                    name: {
-                        key: None if isinstance(entry, float) and math.isnan(entry) else entry
-                        for key, entry in asdict(estimate).items()
-                    }
-                    for name, estimate in estimates.items()
-                }
-                for protocol, estimates in self.metrics.items()
-            },
+            "metrics": {protocol: _plain(estimates) for protocol, estimates in self.metrics.items()},
             "notes": [
                 f"{protocol}, fold {fold}: {note}"
                 for protocol, fold, note in zip(
@@ -281,6 +272,31 @@ class Evaluation:
                 if note
             ],
         }
+
+
+def quality(out_of_fold: pd.DataFrame, *, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return the metrics of every protocol as plain JSON values, from stored out-of-fold rows."""
+    return {
+        protocol: _plain(
+            estimate_metrics(
+                out_of_fold[out_of_fold["protocol"] == protocol],
+                np.random.default_rng([seed, number]),
+                "no wafer was tested under this protocol",
+            )
+        )
+        for number, protocol in enumerate(PROTOCOLS)
+    }
+
+
+def _plain(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
+    """Return estimates as JSON values; an undefined number is None."""
+    return {
+        name: {
+            key: None if isinstance(entry, float) and math.isnan(entry) else entry
+            for key, entry in asdict(estimate).items()
+        }
+        for name, estimate in estimates.items()
+    }
 
 
 class DifferentWafersError(ValueError):

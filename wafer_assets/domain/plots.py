@@ -229,6 +229,21 @@ def member_scores(
     return _png(figure)
 
 
+def promotion(differences: Mapping[str, Estimate]) -> bytes:
+    """Differences that decide on a promotion, challenger minus what it is held against, by name."""
+    figure, axes = _canvas(8, 1.5 + 0.45 * max(len(differences), 1))
+    if not differences:
+        return _nothing(figure, axes, "Promotion: nothing could be compared")
+    for position, estimate in enumerate(differences.values()):
+        _interval(axes, estimate, position, "o", _INK)
+    axes.axvline(0, linestyle=":", color=_MUTED)
+    axes.set_yticks(range(len(differences)), list(differences))
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel("Challenger minus reference (95% interval)")
+    axes.set_title("What decides on the promotion")
+    return _png(figure)
+
+
 def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: int = 100) -> bytes:
     """Predicted and real share of faults along the wafer order, as means over the last `window` wafers."""
     figure, axes = _canvas(10, 4.4)

@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from schemas.loader import Line
+from wafer_assets.cli.models import models
+from wafer_assets.cli.predictions import predict, report, trace
 from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 _line_option = click.option(
     "--line",
-    type=click.Choice(["training"]),
+    type=click.Choice(["training", "prediction"]),
     default="training",
     show_default=True,
     help="Line that the files belong to.",
@@ -51,7 +53,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    r"""Find faulty wafers: ingest batch files, train fault models, look into the quarantine.
+    r"""Find faulty wafers: ingest batch files, train fault models, score new batches, and see why.
 
     \b
     A first session on a laptop:
@@ -60,7 +62,14 @@ def main() -> None:
       wafer upload batches            drop them into the landing bucket
       wafer ingest                    validate and store what landed
       wafer quarantine list           see what was refused
-      wafer train                     train, evaluate and register a model
+      wafer train                     train, evaluate, register and maybe promote a model
+      wafer models list               see which model predicts, and why
+      wafer upload --line prediction new-batches
+      wafer ingest --line prediction  check the files to score
+      wafer score                     score all accepted batches that wait
+      wafer report BATCH              a batch's page: which wafers, why, how sure
+      wafer trace WAFER               where a prediction comes from
+      wafer predict FILE              score a file without storing anything
       wafer dev                       look at everything in the Dagster UI
       wafer services down             stop the services
 
@@ -72,6 +81,10 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)
     # Third parties' remarks would come between the lines of progress.
     logging.getLogger().setLevel(logging.ERROR)
+
+
+for command in (models, predict, report, trace):
+    main.add_command(command)
 
 
 @main.group()
@@ -137,7 +150,7 @@ def simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: 
     _simulate(line, out, batches, wafers, bad, seed)
 
 
-def _simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
+def _simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: int, first_wafer: int = 1) -> None:
     from schemas.loader import load_schema
     from wafer_assets.domain.simulation import broken_batches, simulate_batches
 
@@ -145,7 +158,7 @@ def _simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed:
     out.mkdir(parents=True, exist_ok=True)
     count = 0
     with _progress() as progress:
-        good = simulate_batches(batches, wafers, line=line, schema=schema, seed=seed)
+        good = simulate_batches(batches, wafers, line=line, schema=schema, seed=seed, first_wafer=first_wafer)
         for batch in progress.track(good, total=batches, description="simulating"):
             (out / batch.name).write_bytes(batch.content)
             count += 1
@@ -228,6 +241,39 @@ def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, ever
     keys = instance.get_dynamic_partitions(str(BATCHES[line].name))
     for part in partition_ranges(keys, found):
         _require_success(run_job(settings, instance, f"ingest_{line}", tags=part.tags))
+
+
+@main.command()
+def score() -> None:
+    """Score all accepted batches that wait for it, with the champion."""
+    settings = load_settings()
+    with _instance(settings) as instance:
+        _score(settings, instance)
+        _print_summary(settings, instance)
+
+
+def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
+    from resources.mlflow import CHAMPION, Tracking
+    from resources.mongo import WaferStore
+    from resources.predictions import PredictionStore
+    from wafer_assets.champion import NoChampionError, waiting_batches
+    from wafer_assets.instance import run_job
+    from wafer_assets.landing import partition_ranges
+    from wafer_assets.partitions import BATCHES
+
+    accepted = WaferStore(settings).batches("prediction", "accepted")
+    waiting = waiting_batches(accepted, PredictionStore(settings).scored())
+    if not waiting:
+        console.print("No batch waits to be scored.")
+        return
+    if Tracking(settings.mlflow).version(CHAMPION) is None:
+        console.print(f"{len(waiting)} batches wait. {NoChampionError()}")
+        return
+    # A range may hold quarantined batches, which have nothing to score: fewer runs than side by side.
+    accepted_keys = {item.batch for item in accepted}
+    keys = instance.get_dynamic_partitions(str(BATCHES["prediction"].name))
+    for part in partition_ranges([key for key in keys if key in accepted_keys], waiting):
+        _require_success(run_job(settings, instance, "predict", tags=part.tags))
 
 
 @main.command()
@@ -333,10 +379,16 @@ def quarantine_show(line: Line, batch: str) -> None:
 
 @main.command()
 @click.argument("batches", type=click.Path(exists=True, file_okay=False, path_type=Path), required=False)
-def demo(batches: Path | None) -> None:
-    """Run everything once: start the services, ingest, train, evaluate, register, summarise, stop.
+@click.option(
+    "--predict",
+    "to_score",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of files to score.",
+)
+def demo(batches: Path | None, to_score: Path | None) -> None:
+    """Run everything once: start the services, ingest, train, evaluate, promote, score, summarise, stop.
 
-    BATCHES is a folder of training files; without it the demo simulates its own.
+    BATCHES is a folder of training files; without it the demo simulates its own, and files to score.
     """
     from resources.local_services import LocalServices
 
@@ -349,6 +401,9 @@ def demo(batches: Path | None) -> None:
         if batches is None:
             batches = settings.state_dir / "simulated"
             _simulate("training", batches, 14, 100, True, 0)
+            if to_score is None:
+                to_score = settings.state_dir / "simulated-to-score"
+                _simulate("prediction", to_score, 3, 100, True, 0, first_wafer=1_401)
         _upload(settings, "training", [batches])
         with _instance(settings) as instance:
             _ingest(settings, instance, "training")
@@ -356,6 +411,10 @@ def demo(batches: Path | None) -> None:
                 console.print("The registered model was trained on these very wafers.")
             else:
                 _train(settings, instance, {})
+            if to_score is not None:
+                _upload(settings, "prediction", [to_score])
+                _ingest(settings, instance, "prediction")
+                _score(settings, instance)
             _print_summary(settings, instance)
     finally:
         if local.started:

@@ -1,0 +1,104 @@
+"""The predictions: what a bundle said of every wafer, and which bundle scored which batch, in MongoDB.
+
+A wafer's prediction is one document of the collection ``predictions``::
+
+    {"_id": "<batch>:<wafer>", "batch": "wafer_28012020_051011.csv", "wafer": "Wafer-17", "row": 16,
+     "probability": 0.12, "faulty": true, "cluster": 1, "decided_by": "cluster", "bundle_version": 3,
+     "margin": -1.99, "base": -1.83, "others": 0.1,
+     "evidence": [{"sensor": "Sensor-60", "contribution": 0.23, "value": 22.5, "median": 2.5, ...}, ...]}
+
+What scored a batch is one document of ``scored_batches``, with the batch as ``_id``. Both change in one transaction.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from resources.mongo import MongoStore
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+
+class ScoredBatch(BaseModel):
+    """Which bundle scored a batch, and where the result is.
+
+    Attributes
+    ----------
+    sha256
+        Hash of the wafers that were scored, as in the batch's manifest.
+    wafers, alarms
+        How many wafers, and how many of them raise an alarm.
+    model, bundle_version
+        The registered model that scored them.
+    csv, report
+        Keys in the lake bucket.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: str
+    sha256: str
+    wafers: int
+    alarms: int
+    model: str
+    bundle_version: int
+    csv: str
+    report: str
+    dagster_run_id: str
+    scored_at: datetime
+
+
+class PredictionStore(MongoStore):
+    """The predictions of all scored batches."""
+
+    def _create_indexes(self, database: "Database[dict[str, Any]]") -> None:
+        database["predictions"].create_index("batch")
+        database["predictions"].create_index("wafer")
+
+    def replace(
+        self, scored: ScoredBatch, wafers: Sequence[Mapping[str, Any]], before_commit: Callable[[], None]
+    ) -> None:
+        """Make the batch's predictions exactly these, at once.
+
+        Parameters
+        ----------
+        wafers
+            A mapping per wafer, with `wafer` and what was predicted, in the order of the batch.
+        before_commit
+            Publishes the same predictions elsewhere. If it fails, nothing has changed here; if MongoDB fails
+            before, it is never called. It may be called again.
+        """
+        documents = [
+            {"_id": f"{scored.batch}:{wafer['wafer']}", "batch": scored.batch, "row": row, **wafer}
+            for row, wafer in enumerate(wafers)
+        ]
+
+        def change(session: "ClientSession") -> None:
+            self._database["predictions"].delete_many({"batch": scored.batch}, session=session)
+            if documents:
+                self._database["predictions"].insert_many(documents, session=session)
+            self._database["scored_batches"].replace_one(
+                {"_id": scored.batch}, {"_id": scored.batch, **scored.model_dump()}, upsert=True, session=session
+            )
+            before_commit()
+
+        self._transaction(change)
+
+    def scored(self) -> dict[str, ScoredBatch]:
+        """Return what scored each batch, by batch."""
+        found = self._database["scored_batches"].find({}, {"_id": False})
+        return {document["batch"]: ScoredBatch(**document) for document in found}
+
+    def of_batch(self, batch: str) -> list[dict[str, Any]]:
+        """Return the predictions of a batch in the order of its rows; empty if it was never scored."""
+        found = self._database["predictions"].find({"batch": batch}, {"_id": False})
+        return sorted(found, key=lambda document: int(document["row"]))
+
+    def of_wafer(self, wafer: str) -> list[dict[str, Any]]:
+        """Return all predictions of a wafer, one per batch that holds it, by batch."""
+        found = self._database["predictions"].find({"wafer": wafer}, {"_id": False})
+        return sorted(found, key=lambda document: str(document["batch"]))

@@ -1,0 +1,201 @@
+"""The champion on real services: who gets promoted, who not, and what is left in the books."""
+
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, Tracking
+from resources.model_config import FaultModelConfig, PromotionConfig
+from resources.promotions import PromotionLog
+from tests.domain.test_promotion import results
+from wafer_assets.assets.champion import champion
+from wafer_assets.assets.registry import _require_same_wafers
+from wafer_assets.promotion import PromotionRefusedError, earlier_champions, promote, rollback
+from wafer_assets.settings import Settings
+
+
+@pytest.fixture
+def tracking(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Tracking:
+    """Tracking that waits for no rivals, where a test has none."""
+    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
+    return Tracking(platform_settings.mlflow)
+
+
+@pytest.fixture
+def log(platform_settings: Settings) -> PromotionLog:
+    return PromotionLog(platform_settings)
+
+
+def challenge(tracking: Tracking, skill: float, *, wafers: int = 400, noise: int = 0) -> BundleVersion:
+    """Register a bundle, of bytes that nothing loads, that was evaluated with this skill."""
+    run = dg.DagsterRun(job_name="train", run_id=str(uuid4()))
+    with tracking.run(run) as tracked:
+        tracked.log_bytes(OUT_OF_FOLD, results(skill, wafers=wafers, noise=noise).to_parquet())
+        return tracking.register_bundle(tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags={})
+
+
+def decide(tracking: Tracking, log: PromotionLog, *, clearly_better: bool = False) -> dict[str, object]:
+    """Materialize the asset alone; return its metadata."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [champion],
+            instance=instance,
+            resources={
+                "tracking": tracking,
+                "promotions": log,
+                "model": FaultModelConfig(),
+                "promotion": PromotionConfig(clearly_better=clearly_better),
+            },
+        )
+    (found,) = result.asset_materializations_for_node("training__champion")
+    return {name: value.value for name, value in found.metadata.items()}
+
+
+def current(tracking: Tracking) -> int | None:
+    version = tracking.version(CHAMPION)
+    return version.version if version else None
+
+
+def test_only_better_models_become_champion_and_every_decision_is_kept(tracking: Tracking, log: PromotionLog) -> None:
+    challenge(tracking, 0.01)
+    useless = decide(tracking, log)
+    assert (useless["decision"], current(tracking)) == ("keep", None)
+    assert "first model must beat the base rate" in str(useless["reasons"])
+
+    challenge(tracking, 2)
+    first = decide(tracking, log)
+    assert (first["decision"], first["champion_version"], current(tracking)) == ("promote", 2, 2)
+
+    before = log.history(tracking.settings.model_name)
+    again = decide(tracking, log)
+    assert (again["decision"], again["champion_version"]) == ("unchanged", 2)
+    assert log.history(tracking.settings.model_name) == before
+
+    worse = challenge(tracking, 0.5, noise=1)
+    for _ in range(2):  # the second time adds nothing
+        kept = decide(tracking, log)
+        assert (kept["decision"], kept["champion_version"], current(tracking)) == ("keep", 2, 2)
+    assert "| Log loss minus the champion's must lie below zero | no |" in str(kept["gates"])
+    assert tracking.get_version(worse.version).tags["decision"] == "keep"
+
+    better = challenge(tracking, 5)
+    assert decide(tracking, log, clearly_better=True)["decision"] == "promote"
+    assert current(tracking) == better.version == 4
+    assert tracking.get_version(4).tags["decision_reason"].startswith("Better")
+
+    history = log.history(tracking.settings.model_name)
+    assert [(record.action, record.version, record.previous) for record in history] == [
+        ("keep", 1, None),
+        ("promote", 2, None),
+        ("keep", 3, 2),
+        ("promote", 4, 2),
+    ]
+    assert all(record.dagster_run_id and record.reason and record.figures["gates"] for record in history)
+
+
+def test_the_evidence_is_in_mlflow(tracking: Tracking, log: PromotionLog) -> None:
+    from mlflow import MlflowClient
+
+    challenge(tracking, 2)
+    found = decide(tracking, log)
+    client = MlflowClient(tracking.settings.tracking_uri)
+    run_id = str(found["mlflow_run_id"])
+    written = json.loads(Path(client.download_artifacts(run_id, "promotion.json")).read_text())
+    assert (written["challenger"], written["champion"], written["promote"]) == (1, None, True)
+    assert {gate["name"] for gate in written["gates"]} == {"log_loss_below_base_rate", "auc_above_chance"}
+    assert [file.path for file in client.list_artifacts(run_id, "plots")] == ["plots/promotion.png"]
+
+
+def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: Tracking, log: PromotionLog) -> None:
+    versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
+    for version in versions:
+        promote(tracking, log, version, by="me", reason="by hand", figures={})
+    first = tracking.content_of(versions[0])
+
+    assert rollback(tracking, log, by="me", reason="too many alarms").version == 2
+    assert rollback(tracking, log, by="me", reason="still").version == 1
+    champion_now = tracking.version(CHAMPION)
+    assert champion_now is not None
+    assert tracking.content_of(champion_now) == first == b"bundle of 1"
+    with pytest.raises(PromotionRefusedError, match="first champion"):
+        rollback(tracking, log, by="me", reason="once more")
+
+    promote(tracking, log, versions[1], by="me", reason="by hand", figures={})
+    promote(tracking, log, versions[2], by="me", reason="by hand", figures={})
+    with pytest.raises(PromotionRefusedError, match="Version 9 was not champion before version 3; 1, 2 was"):
+        rollback(tracking, log, by="me", reason="skip one", to=9)
+    assert rollback(tracking, log, by="me", reason="skip one", to=1).version == 1
+    assert [record.action for record in log.history(versions[0].name)].count("rollback") == 3
+
+
+def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: PromotionLog) -> None:
+    for skill in (1, 4):
+        challenge(tracking, skill)
+        assert decide(tracking, log)["decision"] == "promote"
+    rollback(tracking, log, by="an engineer", reason="It alarms at every wafer of tool 3.")
+    found = decide(tracking, log)
+    assert (found["decision"], current(tracking)) == ("keep", 1)
+    assert "rolled back by an engineer: It alarms at every wafer of tool 3." in str(found["reasons"])
+
+
+def test_changes_that_make_no_sense_are_refused(tracking: Tracking, log: PromotionLog) -> None:
+    with pytest.raises(PromotionRefusedError, match="no champion to roll back"):
+        rollback(tracking, log, by="me", reason="why not")
+    version = challenge(tracking, 1)
+    with pytest.raises(PromotionRefusedError, match="needs a reason"):
+        promote(tracking, log, version, by="me", reason=" ", figures={})
+    promote(tracking, log, version, by="me", reason="by hand", figures={})
+    with pytest.raises(PromotionRefusedError, match="champion already"):
+        promote(tracking, log, version, by="me", reason="by hand", figures={})
+    assert len(log.history(version.name)) == 1
+
+
+def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: Tracking, log: PromotionLog) -> None:
+    from mlflow import MlflowClient
+
+    version = challenge(tracking, 1)
+    MlflowClient(tracking.settings.tracking_uri).delete_model_version(version.name, str(version.version))
+    with pytest.raises(BundleUnusableError):
+        promote(tracking, log, version, by="me", reason="by hand", figures={})
+    assert log.history(version.name) == []
+
+
+def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, log: PromotionLog) -> None:
+    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
+        old = tracking.register_bundle(tracked, b"old", sensors=["Sensor-1"], tags={})
+    promote(tracking, log, old, by="me", reason="by hand", figures={})
+    challenge(tracking, 4)
+    found = decide(tracking, log)
+    assert (found["decision"], current(tracking)) == ("keep", 1)
+    assert "version 1" in str(found["reasons"])
+    assert OUT_OF_FOLD in str(found["reasons"])
+
+
+def test_a_switch_that_was_cut_off_is_repeated(
+    tracking: Tracking, log: PromotionLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = challenge(tracking, 1), challenge(tracking, 4)
+    promote(tracking, log, first, by="me", reason="by hand", figures={})
+    with monkeypatch.context() as cut:
+        cut.setattr(Tracking, "set_alias", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
+        with pytest.raises(ConnectionError):
+            promote(tracking, log, second, by="me", reason="by hand", figures={})
+    assert current(tracking) == 1
+    assert earlier_champions(log.history(first.name), 1) == []
+
+    promote(tracking, log, second, by="me", reason="by hand", figures={})
+    assert earlier_champions(log.history(first.name), 2) == [1]
+    assert rollback(tracking, log, by="me", reason="too many alarms").version == 1
+
+
+def test_a_bundle_is_not_registered_with_the_evaluation_of_another_table() -> None:
+    out_of_fold = results(1)
+    table = out_of_fold.loc[out_of_fold["repeat"] == 0, ["wafer", "faulty"]]
+    _require_same_wafers(out_of_fold, table.sample(frac=1, random_state=0))
+    corrected = table.assign(faulty=table["faulty"].where(table["wafer"] != "Wafer-3", 1))
+    for other, different in ((table.iloc[1:], 1), (corrected, 1), (table.assign(wafer="x" + table["wafer"]), 800)):
+        with pytest.raises(dg.Failure, match=rf"another table: {different} wafers.*training/evaluation again"):
+            _require_same_wafers(out_of_fold, other)

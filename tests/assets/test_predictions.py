@@ -1,0 +1,271 @@
+"""The prediction line on real services: every accepted wafer gets one row, from one bundle, or nothing changes."""
+
+import io
+import json
+from collections.abc import Iterator
+from functools import cache
+from uuid import uuid4
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from resources.mlflow import BundleVersion, Tracking, TrackingUnreachableError
+from resources.mongo import WaferStore
+from resources.predictions import PredictionStore
+from resources.promotions import PromotionLog
+from resources.s3 import S3Store
+from schemas.loader import load_schema
+from sensors.predictions import score_waiting_batches
+from wafer_assets.assets.batches import landing_key
+from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
+from wafer_assets.champion import load_bundle, waiting_batches
+from wafer_assets.definitions import build_defs
+from wafer_assets.domain.config import ModelConfig
+from wafer_assets.domain.persistence import dump
+from wafer_assets.domain.scoring import make_bundle, score
+from wafer_assets.domain.simulation import simulate_batches, simulate_table
+from wafer_assets.domain.table import sensor_readings
+from wafer_assets.domain.training import FaultModel
+from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.partitions import BATCHES
+from wafer_assets.promotion import promote, rollback
+from wafer_assets.settings import Settings
+from wafer_assets.trace import NothingToTraceError, trace
+
+SCHEMA = load_schema("prediction")
+
+
+@cache
+def bundle_bytes(seed: int, contract_version: str = "1.0") -> bytes:
+    table = simulate_table(400, seed=1, fault_rate=0.15)
+    config = ModelConfig(k=2, folds=2, forest_trees=5, xgboost_trees=10, seed=seed)
+    model = FaultModel(config).fit(sensor_readings(table), table["faulty"])
+    features = model.preprocessor_.transform(sensor_readings(table))
+    return dump(
+        make_bundle(
+            model,
+            table,
+            model.clusterer_.predict(features),
+            model.clusterer_.coordinates(features)[:, :2],
+            contract_version=contract_version,
+            optional=SCHEMA.optional_columns,
+            card={},
+        )
+    )
+
+
+class Line:
+    """The prediction line of one test, on an ephemeral instance."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.settings, self.instance = settings, instance
+        self.s3, self.tracking = S3Store(settings), Tracking(settings.mlflow)
+        self.log, self.predictions = PromotionLog(settings), PredictionStore(settings)
+        self.wafers = WaferStore(settings)
+
+    def register(self, content: bytes) -> BundleVersion:
+        with self.tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+            run.log_dataset("t", content_hash="abc", source="s3://lake/t", rows=400, batches=["wafer_1.csv"])
+            return self.tracking.register_bundle(
+                run, content, sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={"table_hash": "abc"}
+            )
+
+    def promote(self, version: BundleVersion) -> None:
+        promote(self.tracking, self.log, version, by="a test", reason="It is needed.", figures={})
+
+    def land(self, files: dict[str, bytes]) -> dict[str, str]:
+        for name, content in files.items():
+            self.s3.put(self.s3.landing, landing_key("prediction", name), content)
+        found = changed_batches("prediction", self.s3.list_objects(self.s3.landing, "prediction/"), {})
+        report_raw_batches(self.instance, "prediction", self.s3.landing, found)
+        keys = self.instance.get_dynamic_partitions(str(BATCHES["prediction"].name))
+        (only,) = partition_ranges(keys, found)
+        return only.tags
+
+    def run(self, job: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+        definition = build_defs(self.settings).resolve_job_def(job)
+        return definition.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+
+    def ingested(self, files: dict[str, bytes]) -> dict[str, str]:
+        tags = self.land(files)
+        assert self.run("ingest_prediction", tags).success
+        return tags
+
+    def csv(self, batch: str) -> bytes:
+        return self.s3.get(self.s3.lake, prediction_key(batch))
+
+    def waiting(self) -> list[str]:
+        return waiting_batches(self.wafers.batches("prediction", "accepted"), self.predictions.scored())
+
+    def tick(self) -> dg.SensorResult | list[dg.RunRequest | dg.SkipReason]:
+        context = dg.build_sensor_context(
+            instance=self.instance,
+            resources={"wafers": self.wafers, "predictions": self.predictions, "tracking": self.tracking},
+        )
+        return list(score_waiting_batches(context))  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def line(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Line(platform_settings, instance)
+
+
+@pytest.fixture(scope="module")
+def good() -> dict[str, bytes]:
+    batches = simulate_batches(3, 20, line="prediction", schema=SCHEMA, seed=2, fault_rate=0.2, first_wafer=401)
+    return {batch.name: batch.content for batch in batches}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data
+    return str(data.user_failure_data.description if data.user_failure_data else data.error)
+
+
+def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: dict[str, bytes]) -> None:
+    version = line.register(bundle_bytes(0))
+    line.promote(version)
+    result = line.run("predict", line.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
+
+    assert result.success
+    assert set(line.instance.get_materialized_partitions(PREDICTIONS)) == set(good)
+    bundle = load_bundle(line.tracking, version)
+    for batch in good:
+        frame = line.wafers.read_batch("prediction", batch)
+        rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
+        expected = score(bundle, frame, version.version)
+        pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
+        assert rows["wafer"].tolist() == frame["wafer"].tolist()
+        documents = line.predictions.of_batch(batch)
+        assert [document["probability"] for document in documents] == rows["probability"].tolist()
+        for document in documents:
+            listed = sum(found["contribution"] for found in document["evidence"])
+            assert document["base"] + listed + document["others"] == pytest.approx(document["margin"], abs=1e-9)
+        assert b"<html" in line.s3.get(line.s3.lake, report_key(batch))
+    assert line.waiting() == []
+
+
+def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: Line, good: dict[str, bytes]) -> None:
+    old, new = line.register(bundle_bytes(0)), line.register(bundle_bytes(1))
+    line.promote(old)
+    tags = line.ingested(good)
+    batch = next(iter(good))
+    assert line.run("predict", tags).success
+    before = line.csv(batch)
+
+    line.promote(new)
+    assert line.run("predict", tags).success
+    assert line.csv(batch) != before
+    assert len(line.predictions.of_batch(batch)) == 20
+    assert {item.bundle_version for item in line.predictions.scored().values()} == {new.version}
+
+    rollback(line.tracking, line.log, by="a test", reason="It alarms too often.")
+    assert line.run("predict", tags).success
+    assert line.csv(batch) == before
+
+
+def test_without_a_champion_batches_wait_and_run_when_there_is_one(line: Line, good: dict[str, bytes]) -> None:
+    tags = line.ingested(good)
+    (skipped,) = line.tick()
+    assert isinstance(skipped, dg.SkipReason)
+    assert "3 batches wait" in str(skipped.skip_message)
+    assert "wafer train" in str(skipped.skip_message)
+    assert "3 batches wait" in failure(line.run("predict", tags))
+
+    line.promote(line.register(bundle_bytes(0)))
+    (request,) = line.tick()
+    assert isinstance(request, dg.RunRequest)
+    assert line.run("predict", dict(request.tags)).success
+    (skipped,) = line.tick()
+    assert "Every accepted batch is scored" in str(skipped.skip_message)  # type: ignore[union-attr]
+
+
+def test_a_bundle_of_another_contract_is_refused_by_name(line: Line, good: dict[str, bytes]) -> None:
+    version = line.register(bundle_bytes(0, "2.0"))
+    line.promote(version)
+    message = failure(line.run("predict", line.ingested(good)))
+    assert f"version {version.version}" in message
+    assert next(iter(good)) in message
+    assert "2.0" in message
+    assert line.predictions.scored() == {}
+
+
+def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(line: Line, good: dict[str, bytes]) -> None:
+    version = line.register(bundle_bytes(0)[:5_000])
+    line.promote(version)
+    message = failure(line.run("predict", line.ingested(good)))
+    assert f"version {version.version}" in message
+    assert "wafer models rollback" in message
+    assert line.s3.list_objects(line.s3.lake, "prediction/predictions/") == []
+
+
+def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(
+    line: Line, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    tags = line.ingested(good)
+
+    def broken(*_: object) -> None:
+        raise ConnectionError("the disk of the lake is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(S3Store, "put", broken)
+        result = line.run("predict", tags)
+    assert not result.success
+    assert "the disk of the lake is full" in failure(result)
+    assert line.predictions.scored() == {}
+    assert line.predictions.of_batch(next(iter(good))) == []
+
+    assert line.run("predict", tags).success
+    assert line.waiting() == []
+
+
+def test_a_server_that_is_down_is_named(line: Line, good: dict[str, bytes]) -> None:
+    tags = line.ingested(good)
+    gone = line.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+    away = Line(line.settings.model_copy(update={"mlflow": gone}), line.instance)
+    assert "127.0.0.1:9 does not answer" in failure(away.run("predict", tags))
+    with pytest.raises(TrackingUnreachableError):
+        away.tick()
+
+
+def test_a_prediction_is_traced_to_its_table_and_promotion(line: Line, good: dict[str, bytes]) -> None:
+    version = line.register(bundle_bytes(0))
+    line.promote(version)
+    batch = next(iter(good))
+    assert line.run("predict", line.ingested(good)).success
+
+    wafer = line.wafers.read_batch("prediction", batch)["wafer"].iloc[0]
+    for name in (batch, wafer):
+        (origin,), influences = trace(line.settings, name)
+        assert influences == []
+        assert origin.scored.batch == batch
+        assert origin.source is not None
+        assert origin.source.key == landing_key("prediction", batch)
+        assert (origin.bundle.version.version, origin.bundle.table_hash) == (version.version, "abc")
+        assert origin.bundle.promotion is not None
+        assert origin.bundle.promotion.reason == "It is needed."
+    with pytest.raises(NothingToTraceError, match="quarantine"):
+        trace(line.settings, "Wafer-0")
+
+
+def test_a_training_batch_is_traced_to_what_it_influenced(line: Line, good: dict[str, bytes]) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    assert line.run("predict", line.ingested(good)).success
+    source = line.s3.list_objects(line.s3.landing)[0]
+    frame = simulate_table(5, seed=1).drop(columns="batch")
+    line.wafers.replace_batch("training", "wafer_1.csv", frame, source, sha256="x")
+
+    for name in ("wafer_1.csv", "Wafer-3"):
+        _, (influence,) = trace(line.settings, name)
+        assert [item.version for item in influence.versions] == [1]
+        assert {item.batch for item in influence.scored} == set(good)
+
+
+def test_the_evidence_in_the_store_is_plain_json(line: Line, good: dict[str, bytes]) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    assert line.run("predict", line.ingested(good)).success
+    json.dumps(line.predictions.of_batch(next(iter(good))), allow_nan=False)

@@ -1,0 +1,109 @@
+"""`wafer models` on real services: what it shows, changes and refuses."""
+
+import subprocess
+import sys
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import SecretStr
+
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleNotFoundError, Tracking
+from resources.promotions import PromotionLog
+from tests.domain.test_promotion import results
+from wafer_assets.cli.models import models
+from wafer_assets.promotion import PromotionRefusedError
+from wafer_assets.settings import Settings
+
+
+@pytest.fixture
+def wafer(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """A shell whose environment points at running services."""
+    settings = platform_settings
+    values = {
+        "STATE_DIR": str(settings.state_dir),
+        "MONGO__URI": settings.mongo.uri,
+        "MONGO__DATABASE": settings.mongo.database,
+        "MLFLOW__TRACKING_URI": settings.mlflow.tracking_uri,
+        "MLFLOW__EXPERIMENT": settings.mlflow.experiment,
+        "MLFLOW__MODEL_NAME": settings.mlflow.model_name,
+    }
+    for name, value in values.items():
+        assert value is not None
+        monkeypatch.setenv(f"WAFER_{name}", value.get_secret_value() if isinstance(value, SecretStr) else value)
+    monkeypatch.setenv("LOGNAME", "engineer")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
+    return CliRunner()
+
+
+def run(wafer: CliRunner, *arguments: str) -> Result:
+    return wafer.invoke(models, list(arguments))
+
+
+def train(settings: Settings, skill: float, noise: int = 0) -> None:
+    """Register a bundle, of bytes that nothing loads, that was evaluated with this skill."""
+    tracking = Tracking(settings.mlflow)
+    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
+        tracked.log_bytes(OUT_OF_FOLD, results(skill, noise=noise).to_parquet())
+        tracking.register_bundle(tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags={})
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["compare"], ["promote"], ["rollback"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = CliRunner().invoke(models, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_importing_the_commands_imports_no_heavy_library() -> None:
+    script = "import sys, wafer_assets.cli.models; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"mlflow", "sklearn", "scipy", "pymongo", "pandas"} & set(loaded)
+
+
+def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platform_settings: Settings) -> None:
+    settings = platform_settings
+    assert "wafer train" in run(wafer, "list").output
+
+    train(settings, 0.5, noise=1)
+    first = run(wafer, "compare")
+    assert "AUC minus one half" in first.output
+    assert "no champion yet" in first.output
+    assert "Version 1 is champion." in run(wafer, "promote", "1", "--reason", "The first [of many].").output
+
+    train(settings, 4)
+    compared = run(wafer, "compare", "2", "champion").output
+    assert "Average precision minus the champion's" in compared
+    assert "version 2 is promoted" in compared
+    assert "version 1 is not promoted" in run(wafer, "compare", "1", "2").output
+    promoted = run(wafer, "promote", "2", "--reason", "It finds more.")
+    assert "Version 2 is champion, in place of version 1." in promoted.output
+
+    listed = run(wafer, "list").output.splitlines()
+    rows = [line for line in listed if "engineer" in line]
+    assert "challenger, champion" in rows[0]
+    assert "It finds more." in rows[0]
+    assert "The first [of many]." in rows[1]
+
+    assert "Version 1 is champion" in run(wafer, "rollback", "--reason", "Too many alarms.").output
+    champion = Tracking(settings.mlflow).version(CHAMPION)
+    assert champion is not None
+    assert champion.version == 1
+    history = PromotionLog(settings).history(settings.mlflow.model_name)
+    assert [(record.action, record.by, record.reason) for record in history] == [
+        ("promote", "engineer", "The first [of many]."),
+        ("promote", "engineer", "It finds more."),
+        ("rollback", "engineer", "Too many alarms."),
+    ]
+
+
+def test_what_makes_no_sense_is_refused_with_what_to_do(wafer: CliRunner, platform_settings: Settings) -> None:
+    assert isinstance(run(wafer, "rollback", "--reason", "x").exception, PromotionRefusedError)
+    assert "No version has the alias 'challenger'" in run(wafer, "compare").output
+    assert isinstance(run(wafer, "promote", "3", "--reason", "x").exception, BundleNotFoundError)
+    assert "--reason" in run(wafer, "promote", "3").output
+    train(platform_settings, 1)
+    assert isinstance(run(wafer, "promote", "1", "--reason", " ").exception, PromotionRefusedError)
+    assert Tracking(platform_settings.mlflow).version(CHAMPION) is None

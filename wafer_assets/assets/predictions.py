@@ -1,0 +1,160 @@
+"""Predictions: the champion's word on every accepted wafer, with its evidence. No step here fits anything."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from resources.mlflow import BundleVersion, Tracking
+from resources.mongo import BatchManifest, WaferStore
+from resources.predictions import PredictionStore, ScoredBatch
+from resources.s3 import S3Store
+from wafer_assets.assets.common import OWNERS, training_key
+from wafer_assets.champion import NoChampionError, load_champion
+from wafer_assets.partitions import BATCHES
+
+if TYPE_CHECKING:
+    from wafer_assets.domain.scoring import Bundle, Scores
+
+PREDICTIONS = dg.AssetKey(["prediction", "predictions"])
+LISTED = 20  # wafers of the inspection list that the UI shows; the report shows all
+
+
+def prediction_key(batch: str) -> str:
+    """Return the key in the lake bucket of a batch's predictions."""
+    return f"prediction/predictions/{batch}"
+
+
+def report_key(batch: str) -> str:
+    """Return the key in the lake bucket of a batch's report."""
+    return f"prediction/reports/{batch.removesuffix('.csv')}.html"
+
+
+@dg.multi_asset(
+    name="score_batches",
+    specs=[
+        dg.AssetSpec(
+            PREDICTIONS,
+            deps=[dg.AssetKey(["prediction", "wafer_records"]), training_key("champion")],
+            description="Each wafer's probability of a fault, the decision, and the sensors that drove it; a CSV "
+            "file and a report per batch, and a document per wafer in MongoDB.",
+            group_name="prediction",
+            owners=OWNERS,
+            kinds={"s3", "csv", "mongodb"},
+            partitions_def=BATCHES["prediction"],
+            # Of the batches of a range only the accepted ones have predictions.
+            skippable=True,
+            code_version="1",
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def score_batches(
+    context: dg.AssetExecutionContext,
+    s3: dg.ResourceParam[S3Store],
+    wafers: dg.ResourceParam[WaferStore],
+    predictions: dg.ResourceParam[PredictionStore],
+    tracking: dg.ResourceParam[Tracking],
+) -> Iterator[dg.AssetMaterialization]:
+    """Score the accepted batches of the run with one and the same bundle."""
+    from wafer_assets.domain.scoring import ContractMismatch
+
+    wanted = set(context.partition_keys)
+    accepted = [item for item in wafers.batches("prediction", "accepted") if item.batch in wanted]
+    if not accepted:
+        context.log.info("None of these batches is accepted: there is nothing to score.")
+        return
+    try:
+        version, bundle = load_champion(tracking)
+    except NoChampionError as error:
+        raise dg.Failure(
+            f"{error} {len(accepted)} batches wait, and are scored once there is one.", allow_retries=False
+        ) from error
+    refused = []
+    for number, manifest in enumerate(accepted, 1):
+        try:
+            bundle.check_contract(manifest.contract_version, f"Batch {manifest.batch}")
+        except ContractMismatch as error:
+            refused.append(f"{version.name} version {version.version}: {error}")
+            continue
+        yield _score_batch(manifest, version, bundle, context.run_id, s3, wafers, predictions)
+        if number % 10 == 0 or number == len(accepted):
+            context.log.info(f"{number} of {len(accepted)} batches scored")
+    if refused:
+        raise dg.Failure(" ".join(refused), allow_retries=False)
+
+
+def _score_batch(
+    manifest: BatchManifest,
+    version: BundleVersion,
+    bundle: "Bundle",
+    run_id: str,
+    s3: S3Store,
+    wafers: WaferStore,
+    predictions: PredictionStore,
+) -> dg.AssetMaterialization:
+    from wafer_assets.domain.report import batch_report
+    from wafer_assets.domain.scoring import score
+
+    frame = wafers.read_batch("prediction", manifest.batch)
+    scores = score(bundle, frame, version.version)
+    csv = scores.rows.to_csv(index=False).encode()
+    page = batch_report(bundle, scores, manifest.batch, frame, version.version, version.name)
+    scored = ScoredBatch(
+        batch=manifest.batch,
+        sha256=str(manifest.sha256),
+        wafers=len(frame),
+        alarms=int(scores.rows["faulty"].sum()),
+        model=version.name,
+        bundle_version=version.version,
+        csv=prediction_key(manifest.batch),
+        report=report_key(manifest.batch),
+        dagster_run_id=run_id,
+        scored_at=datetime.now(UTC),
+    )
+
+    def publish() -> None:
+        s3.put(s3.lake, scored.csv, csv)
+        s3.put(s3.lake, scored.report, page)
+
+    predictions.replace(scored, _documents(scores), publish)
+    return dg.AssetMaterialization(
+        PREDICTIONS,
+        partition=manifest.batch,
+        metadata={
+            "report": dg.MetadataValue.url(s3.page_url(scored.report)),
+            "uri": dg.MetadataValue.path(f"s3://{s3.lake}/{scored.csv}"),
+            "dagster/partition_row_count": scored.wafers,
+            "alarms": scored.alarms,
+            "highest_probability": float(scores.rows["probability"].max()),
+            "bundle": f"{version.name} version {version.version}",
+            "bundle_version": version.version,
+            "inspection_list": _inspection_list(scores),
+        },
+        tags={"dagster/data_version": f"{version.version}-{manifest.sha256}"},
+    )
+
+
+def _documents(scores: "Scores") -> list[dict[str, Any]]:
+    """Return a document per wafer: its row, and its evidence in full."""
+    evidence = scores.evidence
+    assert evidence is not None
+    return [
+        {
+            **{str(name): value for name, value in row.items()},
+            "margin": float(scores.margin[place]),
+            "base": float(evidence.base[place]),
+            "others": float(evidence.others[place]),
+            "evidence": evidence.of(place),
+        }
+        for place, row in enumerate(scores.rows.drop(columns="drivers").to_dict("records"))
+    ]
+
+
+def _inspection_list(scores: "Scores") -> dg.TableMetadataValue:
+    riskiest = scores.rows.sort_values("probability", ascending=False, kind="stable").head(LISTED)
+    records = riskiest[["wafer", "probability", "faulty", "cluster", "drivers"]].to_dict("records")
+    return dg.MetadataValue.table(
+        [dg.TableRecord({str(name): value for name, value in record.items()}) for record in records]
+    )

@@ -1,0 +1,164 @@
+"""`wafer models`: see which model predicts, compare versions, and change the champion by hand."""
+
+from getpass import getuser
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from wafer_assets.console import console, output
+from wafer_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from resources.mlflow import BundleVersion, Tracking
+    from resources.promotions import Promotion
+
+
+@click.group()
+def models() -> None:
+    r"""See which model predicts, and change it by hand.
+
+    Every training run registers a version with the alias `challenger`. The asset training/champion gives it
+    the alias `champion`, with which it predicts, if it is better on the same wafers. These commands show what
+    was decided and overrule it; whatever changes the champion is recorded with who did it and why.
+
+    \b
+      wafer models list                                   all versions, and what became of them
+      wafer models compare                                is the challenger better?
+      wafer models compare 7 5                            is version 7 better than version 5?
+      wafer models promote 7 --reason "New tool on line"  version 7 predicts from now on
+      wafer models rollback --reason "Too many alarms"    the champion before this one predicts again
+    """
+
+
+_reason_option = click.option(
+    "--reason", required=True, metavar="TEXT", help="Why, in a sentence; kept for good beside your name."
+)
+
+
+@models.command("list")
+def list_versions() -> None:
+    """List all versions, newest first, with the latest decision on each.
+
+    The alias `champion` marks the one that predicts, `challenger` the newest.
+    """
+    from resources.mlflow import Tracking
+    from resources.promotions import PromotionLog
+
+    settings = load_settings()
+    tracking = Tracking(settings.mlflow)
+    versions = tracking.versions()
+    if not versions:
+        output.print("No model is registered yet. `wafer train` makes one.")
+        return
+    aliases = tracking.aliases()
+    latest = {record.version: record for record in PromotionLog(settings).history(settings.mlflow.model_name)}
+    table = Table("version", "aliases", "registered (UTC)", "latest decision", "why")
+    for version in versions:
+        names = sorted(alias for alias, number in aliases.items() if number == version.version)
+        table.add_row(
+            str(version.version),
+            ", ".join(names),
+            f"{version.registered_at:%Y-%m-%d %H:%M}",
+            *_described(latest.get(version.version)),
+        )
+    output.print(table)
+
+
+def _described(record: "Promotion | None") -> tuple[str, str]:
+    if record is None:
+        return "", ""
+    sentence = record.reason.partition(". ")[0]
+    return escape(f"{record.action} by {record.by}, {record.at:%Y-%m-%d %H:%M}"), escape(sentence)
+
+
+@models.command()
+@click.argument("a", default="challenger")
+@click.argument("b", default="champion")
+@click.option("--clearly-better", is_flag=True, help="Ask for a log loss that is lower with its whole interval.")
+def compare(a: str, b: str, clearly_better: bool) -> None:
+    """Say whether A should take the place of B, by the rules of the asset training/champion; changes nothing.
+
+    A and B are version numbers or aliases. Both are compared on the same out-of-fold wafers: every figure is
+    A's minus B's, with its 95% interval when wafers are drawn again.
+    """
+    from resources.mlflow import CHAMPION, Tracking
+    from wafer_assets import promotion
+    from wafer_assets.domain.config import ModelConfig
+
+    tracking = Tracking(load_settings().mlflow)
+    challenger = _version(tracking, a)
+    # Before there is a champion the challenger is compared with the base rate.
+    champion = None if b == CHAMPION and CHAMPION not in tracking.aliases() else _version(tracking, b)
+    with console.status("comparing"):
+        decision = promotion.compare(
+            tracking, challenger, champion, seed=ModelConfig().seed, clearly_better=clearly_better
+        )
+    against = f"version {champion.version}" if champion else "the base rate"
+    table = Table("condition", "passed", "difference [95% interval]", title=f"version {challenger.version}, {against}")
+    for gate in decision.gates:
+        table.add_row(escape(gate.meaning), "yes" if gate.passed else "no", escape(gate.figure))
+    if decision.gates:
+        output.print(table)
+    notes = decision.reasons[: len(decision.reasons) - len(decision.gates)]
+    output.print("\n".join(notes), markup=False)
+    output.print(f"By the rules version {challenger.version} is {'promoted' if decision.promote else 'not promoted'}.")
+
+
+@models.command()
+@click.argument("version", type=click.IntRange(min=1))
+@_reason_option
+def promote(version: int, reason: str) -> None:
+    """Let VERSION predict from now on, whatever the rules say.
+
+    It is one atomic step: a prediction run that has begun ends with the old champion, the next one uses VERSION.
+    `wafer models compare VERSION` shows beforehand how it differs.
+    """
+    from resources.mlflow import Tracking
+    from resources.promotions import PromotionLog
+    from wafer_assets import promotion
+
+    settings = load_settings()
+    tracking = Tracking(settings.mlflow)
+    record = promotion.promote(
+        tracking,
+        PromotionLog(settings),
+        tracking.get_version(version),
+        by=getuser(),
+        reason=reason,
+        figures={},
+    )
+    _tell(record)
+
+
+@models.command()
+@_reason_option
+@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="An earlier champion; else the last one.")
+def rollback(reason: str, to: int | None) -> None:
+    """Let the champion before this one predict again, with the very same figures as then.
+
+    Rolling back again goes further back. The asset training/champion does not promote a version again that
+    was rolled back; `wafer models promote` does.
+    """
+    from resources.mlflow import Tracking
+    from resources.promotions import PromotionLog
+    from wafer_assets import promotion
+
+    settings = load_settings()
+    record = promotion.rollback(Tracking(settings.mlflow), PromotionLog(settings), by=getuser(), reason=reason, to=to)
+    _tell(record)
+
+
+def _version(tracking: "Tracking", name: str) -> "BundleVersion":
+    if name.isdecimal():
+        return tracking.get_version(int(name))
+    version = tracking.version(name)
+    if version is None:
+        raise click.ClickException(f"No version has the alias {name!r}. `wafer models list` shows what there is.")
+    return version
+
+
+def _tell(record: "Promotion") -> None:
+    before = f", in place of version {record.previous}" if record.previous else ""
+    console.print(f"Version {record.version} is champion{before}.")

@@ -1,0 +1,56 @@
+"""`wafer serve`: the champion behind MLflow's scoring server, on this machine only."""
+
+import socket
+import sys
+
+import click
+
+from wafer_assets.console import console
+from wafer_assets.settings import load_settings
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port; 5001 or, where that is taken, a free one.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that score.")
+def serve(port: int | None, workers: int) -> None:
+    """Answer requests with the champion's predictions, the very rows of a batch; Ctrl-C stops everything.
+
+    A request holds one to 1,000 wafers as CSV or JSON. Start it again to serve a new champion.
+    """
+    from resources import scoring_server
+    from resources.local_services import LocalServices
+    from resources.mlflow import Tracking
+
+    settings = load_settings()
+    local = None
+    if settings.environment == "local":
+        local = LocalServices(settings)
+        with console.status("starting S3, MongoDB and MLflow"):
+            settings = local.up()
+    try:
+        version = scoring_server.champion(Tracking(settings.mlflow))
+        port = port or _free_port(scoring_server.PORT)
+        address = f"http://{scoring_server.HOST}:{port}"
+        console.print(f"champion   version {version.version} of {version.name}")
+        console.print(f"address    {address}/invocations (ready when {address}/ping answers, in some seconds)")
+        console.print("example    ", end="")
+        console.print(
+            f"curl {address}/invocations -H 'Content-Type: text/csv' --data-binary @wafers.csv", soft_wrap=True
+        )
+        console.print("Ctrl-C stops everything.")
+        sys.exit(scoring_server.serve(settings.mlflow, version, port, workers))
+    finally:
+        if local is not None and local.started:
+            local.down()
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise click.ClickException("There is no free port.")

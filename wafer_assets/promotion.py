@@ -1,0 +1,236 @@
+"""Who predicts: the one place that changes the champion, by rule or by hand.
+
+Prediction asks MLflow once for the version behind the alias `champion`, and reads that version alone. Versions
+never change, and an alias changes in one request. So prediction works with the old bundle or with the new one,
+and a rollback brings back the very bytes that predicted before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from resources.mlflow import CHAMPION, BundleVersion, OutOfFoldMissingError, Tracking
+from resources.promotions import Promotion, PromotionAction, PromotionLog
+
+if TYPE_CHECKING:
+    from wafer_assets.domain.promotion import Decision
+
+
+class PromotionRefusedError(ValueError):
+    """A change of champion that makes no sense, or that nobody explained."""
+
+    code = "promotion_refused"
+
+
+def compare(
+    tracking: Tracking,
+    challenger: BundleVersion,
+    champion: BundleVersion | None,
+    *,
+    seed: int,
+    clearly_better: bool = False,
+) -> "Decision":
+    """Decide between two versions by the out-of-fold results stored with them; changes nothing.
+
+    Raises
+    ------
+    OutOfFoldMissingError
+        The challenger has none. A champion without leaves the two not comparable.
+    """
+    from wafer_assets.domain.promotion import decide
+
+    rows = tracking.out_of_fold(challenger)
+    if champion is None:
+        return decide(rows, None, seed=seed)
+    try:
+        reference = tracking.out_of_fold(champion)
+    except OutOfFoldMissingError as error:
+        unknown = decide(rows, rows.iloc[:0], seed=seed)
+        return replace(unknown, reasons=(str(error), *unknown.reasons))
+    return decide(rows, reference, seed=seed, clearly_better=clearly_better)
+
+
+def promote(
+    tracking: Tracking,
+    log: PromotionLog,
+    version: BundleVersion,
+    *,
+    by: str,
+    reason: str,
+    figures: Mapping[str, Any],
+    dagster_run_id: str | None = None,
+) -> Promotion:
+    """Make `version` the champion.
+
+    Parameters
+    ----------
+    by : str
+        Who decides: a Dagster run or a person.
+    reason : str
+        Why, in words.
+    figures : mapping
+        What the decision rests on, as plain JSON values.
+
+    Raises
+    ------
+    PromotionRefusedError
+        The reason is empty, or `version` is the champion already.
+    BundleUnusableError
+        The version's file cannot be read.
+    """
+    champion = tracking.version(CHAMPION)
+    if champion is not None and champion.version == version.version:
+        raise PromotionRefusedError(f"Version {version.version} of {version.name} is the champion already.")
+    record = _record("promote", version, champion, by, reason, figures, dagster_run_id)
+    _switch(tracking, log, version, record)
+    return record
+
+
+def keep(
+    tracking: Tracking,
+    log: PromotionLog,
+    version: BundleVersion,
+    *,
+    by: str,
+    reason: str,
+    figures: Mapping[str, Any],
+    dagster_run_id: str | None = None,
+) -> Promotion:
+    """Note that `version` was judged and does not become champion; the parameters are those of `promote`.
+
+    Judging again with the same outcome, as a repeated run does, adds nothing: the first record is returned.
+    """
+    record = _record("keep", version, tracking.version(CHAMPION), by, reason, figures, dagster_run_id)
+    for latest in log.history(version.name)[-1:]:
+        if _said(latest) == _said(record):
+            return latest
+    log.append(record)
+    _tag(tracking, version, record)
+    return record
+
+
+def rollback(tracking: Tracking, log: PromotionLog, *, by: str, reason: str, to: int | None = None) -> Promotion:
+    """Make an earlier champion the champion again.
+
+    Parameters
+    ----------
+    by, reason : str
+        Who decides, and why.
+    to : int, optional
+        The earlier champion to go back to; by default the one that the current champion replaced. Rolling back
+        again goes further back.
+
+    Raises
+    ------
+    PromotionRefusedError
+        The reason is empty, there is no champion, or nothing, or not `to`, came before it.
+    BundleUnusableError
+        The earlier champion's file cannot be read any more.
+    """
+    champion = tracking.version(CHAMPION)
+    if champion is None:
+        raise PromotionRefusedError("There is no champion to roll back. `wafer models list` shows all versions.")
+    earlier = earlier_champions(log.history(champion.name), champion.version)
+    if not earlier:
+        raise PromotionRefusedError(
+            f"Version {champion.version} is the first champion: there is nothing to go back to. "
+            "Name a version with `wafer models promote`."
+        )
+    if to is not None and to not in earlier:
+        raise PromotionRefusedError(
+            f"Version {to} was not champion before version {champion.version}; "
+            f"{', '.join(map(str, earlier))} was. Make it champion with `wafer models promote`."
+        )
+    target = tracking.get_version(earlier[-1] if to is None else to)
+    record = _record("rollback", target, champion, by, reason, {}, None)
+    _switch(tracking, log, target, record)
+    return record
+
+
+def earlier_champions(history: Sequence[Promotion], champion: int) -> list[int]:
+    """Return the champions that a rollback from `champion` can go back to, oldest first.
+
+    A promotion puts a version on top of the champion it replaces, a rollback takes versions off again. A
+    record whose switch never came about is undone by the next one, which names the champion it really found.
+    """
+    champions: list[int] = []
+    for record in history:
+        if record.action == "keep":
+            continue
+        champions = _down_to(champions, record.previous)
+        if record.action == "promote":
+            champions = [*champions, record.version]
+        else:
+            champions = _down_to(champions[:-1], record.version)
+    return _down_to(champions, champion)[:-1]
+
+
+def rolled_back(history: Sequence[Promotion], version: int) -> Promotion | None:
+    """Return the rollback that took the alias from `version`; None where none did, or it was promoted since."""
+    for record in reversed(history):
+        if record.action == "promote" and record.version == version:
+            return None
+        if record.action == "rollback" and record.previous == version:
+            return record
+    return None
+
+
+def _down_to(champions: list[int], version: int | None) -> list[int]:
+    """Take versions off until `version` is on top; one that is not there was made champion by other means."""
+    if version is None:
+        return []
+    if version not in champions:
+        return [version]
+    return champions[: len(champions) - champions[::-1].index(version)]
+
+
+def _record(
+    action: PromotionAction,
+    version: BundleVersion,
+    champion: BundleVersion | None,
+    by: str,
+    reason: str,
+    figures: Mapping[str, Any],
+    dagster_run_id: str | None,
+) -> Promotion:
+    if not reason.strip():
+        raise PromotionRefusedError(f"A {action} of version {version.version} needs a reason, for those who ask later.")
+    now = datetime.now(UTC)
+    return Promotion(
+        at=now.replace(microsecond=now.microsecond // 1000 * 1000),  # MongoDB keeps milliseconds
+        action=action,
+        model=version.name,
+        version=version.version,
+        previous=champion.version if champion else None,
+        by=by,
+        reason=reason.strip(),
+        figures=dict(figures),
+        dagster_run_id=dagster_run_id,
+    )
+
+
+def _said(record: Promotion) -> dict[str, Any]:
+    return record.model_dump(exclude={"at", "by", "dagster_run_id"})
+
+
+def _switch(tracking: Tracking, log: PromotionLog, version: BundleVersion, record: Promotion) -> None:
+    # A champion that cannot be read would stop prediction.
+    tracking.content_of(version)
+    # The record first: without effect it is repeated by the next try, but no record could explain a bare alias.
+    log.append(record)
+    # The atomic step: whoever asks for the champion gets the old version before this request and the new one after.
+    tracking.set_alias(CHAMPION, version)
+    _tag(tracking, version, record)
+
+
+def _tag(tracking: Tracking, version: BundleVersion, record: Promotion) -> None:
+    tracking.tag_version(
+        version,
+        {
+            "decision": record.action,
+            "decision_at": record.at.isoformat(),
+            "decision_by": record.by,
+            "decision_reason": record.reason,
+        },
+    )
