@@ -149,9 +149,10 @@ def test_a_card_without_figures_says_so(bundle: Bundle, scores: Scores, wafers: 
 
 
 def test_an_empty_batch_and_one_without_evidence_have_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:
-    none, plain = wafers.iloc[:0], score(bundle, wafers, 3, evidence=False)
+    plain = score(bundle, wafers, 3, evidence=False)
+    empty = Scores(plain.rows.iloc[:0], plain.margin[:0], plain.coordinates[:0], None)
 
-    assert b"no alarm among 0 wafers" in batch_report(bundle, score(bundle, none, 3), "b", none, 3, "m")
+    assert b"no alarm among 0 wafers" in batch_report(bundle, empty, "b", wafers.iloc[:0], 3, "m")
     assert b"No contributions" in batch_report(bundle, plain, "b", wafers, 3, "m")
 
 

@@ -91,3 +91,7 @@ def test_only_another_major_version_of_the_contract_is_refused(bundle: Bundle) -
     bundle.check_contract("1.4", "The batch")
     with pytest.raises(ContractMismatch, match=r"The batch keeps contract 2\.0"):
         bundle.check_contract("2.0", "The batch")
+
+
+def test_no_wafers_have_no_rows(bundle: Bundle) -> None:
+    assert score(bundle, WAFERS.iloc[:0], 1).rows.empty

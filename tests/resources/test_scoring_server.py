@@ -4,11 +4,13 @@ import asyncio
 import http.client
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from threading import Thread, main_thread
 from typing import Any
 from uuid import uuid4
 
@@ -340,9 +342,6 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
 def test_the_command_serves_until_it_is_interrupted(
     platform_settings: Settings, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import _thread
-    from threading import Thread
-
     monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
     tracking = Tracking(platform_settings.mlflow)
     version = register(tracking, bundle)
@@ -355,7 +354,8 @@ def test_the_command_serves_until_it_is_interrupted(
             time.sleep(0.2)
         with suppress(Exception):
             seen.append(ask(port, csv(WAFERS.head(1)), CSV))
-        _thread.interrupt_main()
+        # To the main thread, as from a terminal; its wait for the server ends with it.
+        signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
 
     thread = Thread(target=interrupt)
     before = set(psutil.Process().children(recursive=True))

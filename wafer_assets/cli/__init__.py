@@ -448,6 +448,7 @@ def dev(port: int | None) -> None:
     """Open the Dagster UI on the state that is there, with all services; Ctrl-C stops everything."""
     from resources.local_services import LocalServices
     from wafer_assets.instance import dagster_home
+    from wafer_assets.pages import served
 
     settings = load_settings()
     local = LocalServices(settings)
@@ -455,13 +456,17 @@ def dev(port: int | None) -> None:
         settings = local.up()
     try:
         port = port or _free_port(3000)
-        console.print(f"Dagster UI   http://127.0.0.1:{port}")
-        console.print(f"MLflow UI    {settings.mlflow.tracking_uri}")
-        console.print("Ctrl-C stops everything.")
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
         environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home or dagster_home(settings))}
         # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its children.
-        with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+        with (
+            served(settings) as reports,
+            subprocess.Popen(command, env=environment, start_new_session=True) as process,
+        ):
+            console.print(f"Dagster UI   http://127.0.0.1:{port}")
+            console.print(f"MLflow UI    {settings.mlflow.tracking_uri}")
+            console.print(f"Reports      {reports or f'not served: {settings.pages_url} is taken or elsewhere'}")
+            console.print("Ctrl-C stops everything.")
             try:
                 sys.exit(process.wait())
             except KeyboardInterrupt:

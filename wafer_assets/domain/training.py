@@ -105,7 +105,7 @@ class BoostedTrees:
 
         # XGBoost itself adds the leaves up in single precision, which contributions to 1e-6 would not survive.
         wafers = xgboost.DMatrix(np.ascontiguousarray(features[:, self.columns]), nthread=1)
-        leaves = self.booster.predict(wafers, pred_leaf=True).astype(np.intp).reshape(len(features), -1)
+        leaves = self.booster.predict(wafers, pred_leaf=True).astype(np.intp).reshape(len(features), len(self.values))
         total: Margins = self.start + self.values[np.arange(len(self.values)), leaves].sum(axis=1)
         return total
 
