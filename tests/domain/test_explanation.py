@@ -103,9 +103,7 @@ def test_a_forests_contributions_are_its_shapley_values_by_definition(model: Fau
         for size in range(len(others) + 1):
             weight = factorial(size) * factorial(len(others) - size) / factorial(len(everyone))
             for coalition in combinations(others, size):
-                value += weight * (
-                    tree_game(tree, wafer, {*coalition, player}) - tree_game(tree, wafer, coalition)
-                )
+                value += weight * (tree_game(tree, wafer, {*coalition, player}) - tree_game(tree, wafer, coalition))
         assert found[player] == pytest.approx(scale * value, abs=1e-9)
 
 

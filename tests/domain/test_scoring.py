@@ -56,14 +56,14 @@ def test_optional_sensors_may_be_left_out_and_others_may_not(bundle: Bundle) -> 
     optional = SCHEMA.optional_columns[0]
     left_out = score(bundle, WAFERS.drop(columns=optional), 1).rows
     pd.testing.assert_frame_equal(left_out, score(bundle, WAFERS.assign(**{optional: np.nan}), 1).rows)
-    with pytest.raises(WrongSensors, match="missing .Sensor-1"):
+    with pytest.raises(WrongSensors, match=r"missing .Sensor-1"):
         score(bundle, WAFERS.drop(columns="Sensor-1"), 1)
-    with pytest.raises(WrongSensors, match="unknown .Sensor-X"):
+    with pytest.raises(WrongSensors, match=r"unknown .Sensor-X"):
         score(bundle, WAFERS.assign(**{"Sensor-X": 1.0}), 1)
 
 
 def test_text_is_refused_and_a_reading_that_every_wafer_lacks_is_not(bundle: Bundle) -> None:
-    with pytest.raises(WrongSensors, match="Sensor-1.*'high'"):
+    with pytest.raises(WrongSensors, match=r"Sensor-1.*'high'"):
         score(bundle, WAFERS.assign(**{"Sensor-1": "high"}), 1)
     nothing = score(bundle, WAFERS.assign(**{"Sensor-1": None}), 1)
     pd.testing.assert_frame_equal(nothing.rows, score(bundle, WAFERS.assign(**{"Sensor-1": np.nan}), 1).rows)

@@ -106,7 +106,8 @@ def trace(name: str) -> None:
 
 def _grid(title: str) -> Table:
     table = Table(title=title, show_header=False, box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
     return table
 
 
@@ -128,9 +129,11 @@ def _origin(origin: "PredictionOrigin") -> Table:
 
 
 def _files(bundle: "BundleOrigin") -> Table:
-    table = Table("training batch", "file", "ETag", "wafers", title=f"Trained on {len(bundle.batches)} batches")
+    table = Table(title=f"Trained on {len(bundle.batches)} batches")
+    for header in ("file", "ETag", "wafers"):
+        table.add_column(header, overflow="fold")
     for item in bundle.batches:
-        table.add_row(item.batch, item.key, item.etag, f"{item.wafers}")
+        table.add_row(item.key, item.etag, f"{item.wafers}")
     return table
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -302,4 +302,3 @@ def _boosted_trees(learner: BoostedTrees) -> Iterator[_Tree]:
             cover=np.array(tree["sum_hessian"], dtype=np.float64),
             value=values.astype(np.float64),
         )
-
