@@ -28,9 +28,9 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
+from resources.champion import NoChampionError, load_bundle
+from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from schemas.loader import load_schema
-from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, load
 from wafer_assets.domain.preprocessing import WrongSensors, select_columns
 from wafer_assets.domain.scoring import Bundle, score
 from wafer_assets.settings import MLflowSettings, load_settings
@@ -54,18 +54,7 @@ _VERSION_VARIABLE = "WAFER_SERVED_VERSION"
 # Requests are the parallel work. A pool of threads for the trees of one wafer only takes the other worker's core.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _STOP_SECONDS = 10.0
-
-
-class NoChampionError(LookupError):
-    """No version of the registered model is the champion."""
-
-    code = "no_champion"
-
-    def __init__(self, model_name: str) -> None:
-        super().__init__(
-            f"{model_name} has no champion to serve. Train a model with `wafer train`, or choose a version with "
-            "`wafer models promote`; `wafer models list` shows what there is."
-        )
+_SWITCH_SECONDS = 0.0005
 
 
 class RefusedRequest(MlflowException):
@@ -314,6 +303,8 @@ def scoring_app(served: ServedBundle) -> FastAPI:
 
     scoring_server.parse_csv_input = served.read_csv
     scoring_server.infer_and_parse_data = served.read_json
+    # The loop that takes requests in and hands answers out must not wait 5 ms for a thread that scores.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     # All it asks of a pyfunc is `predict` and the metadata's schema.
     server: FastAPI = scoring_server.init(served)  # type: ignore[arg-type]
     return server
@@ -332,12 +323,7 @@ def app() -> FastAPI:
     tracking = Tracking(load_settings().mlflow)
     number = os.environ.get(_VERSION_VARIABLE)
     version = tracking.get_version(int(number)) if number else champion(tracking)
-    try:
-        bundle = load(tracking.content_of(version))
-    except (NotAnObject, UntrustedObject) as error:
-        raise BundleUnusableError(version) from error
-    if not isinstance(bundle, Bundle):
-        raise BundleUnusableError(version)
+    bundle = load_bundle(tracking, version)
     served = ServedBundle(bundle, version.version)
     # The first prediction prepares the explanation and loads libraries, a second that no request should wait.
     served.predict(pd.DataFrame(np.nan, index=[0], columns=list(bundle.model.feature_names_in_)))
@@ -354,7 +340,7 @@ def champion(tracking: Tracking) -> BundleVersion:
     """
     version = tracking.version(CHAMPION)
     if version is None:
-        raise NoChampionError(tracking.settings.model_name)
+        raise NoChampionError
     return version
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from jobs.prediction import predict
+from resources.champion import NoChampionError
 from resources.mlflow import CHAMPION, Tracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
-from wafer_assets.champion import NoChampionError, waiting_batches
-from wafer_assets.landing import partition_ranges
+from wafer_assets.landing import partition_ranges, waiting_batches
 from wafer_assets.partitions import BATCHES
 
 UNFINISHED = [

@@ -15,7 +15,7 @@ LAYERS = (
     ("wafer_assets.domain",),
     ("wafer_assets.settings", "wafer_assets.partitions", "wafer_assets.console"),
     ("resources",),
-    ("wafer_assets.landing", "wafer_assets.promotion", "wafer_assets.champion"),
+    ("wafer_assets.landing", "wafer_assets.promotion"),
     ("wafer_assets.checks", "wafer_assets.assets"),
     ("jobs",),
     ("sensors",),

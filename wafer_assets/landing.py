@@ -1,10 +1,12 @@
-"""Files in the landing bucket: what is new, and telling Dagster of it."""
+"""Files in the landing bucket: what is new, telling Dagster of it, and what waits to be scored."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
 
+from resources.mongo import BatchManifest
+from resources.predictions import ScoredBatch
 from resources.s3 import StoredObject
 from schemas.loader import Line
 from wafer_assets.partitions import BATCHES, batch_key
@@ -47,6 +49,11 @@ def report_raw_batches(
                 tags={"dagster/data_version": item.etag},
             )
         )
+
+
+def waiting_batches(accepted: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
+    """Return the accepted batches whose present content no bundle has scored."""
+    return [item.batch for item in accepted if item.batch not in scored or scored[item.batch].sha256 != item.sha256]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, Tracking, TrackingUnreachableError
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
@@ -19,7 +20,6 @@ from schemas.loader import load_schema
 from sensors.predictions import score_waiting_batches
 from wafer_assets.assets.batches import landing_key
 from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
-from wafer_assets.champion import load_bundle, waiting_batches
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
@@ -27,7 +27,7 @@ from wafer_assets.domain.scoring import make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import sensor_readings
 from wafer_assets.domain.training import FaultModel
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches, waiting_batches
 from wafer_assets.partitions import BATCHES
 from wafer_assets.promotion import promote, rollback
 from wafer_assets.settings import Settings

@@ -307,12 +307,25 @@ def fitted() -> "Fitted":
 
 def register(tracking: Tracking, model: "FaultModel") -> BundleVersion:
     from wafer_assets.domain.persistence import dump
+    from wafer_assets.domain.scoring import make_bundle
+    from wafer_assets.domain.simulation import simulate_table
 
     schema = load_schema("training")
+    table = simulate_table(40, seed=1)
+    features = model.preprocessor_.transform(table[list(schema.sensors)])
+    bundle = make_bundle(
+        model,
+        table,
+        model.clusterer_.predict(features),
+        model.clusterer_.coordinates(features)[:, :2],
+        contract_version=schema.contract_version,
+        optional=schema.optional_columns,
+        card={},
+    )
     with tracking.run(dagster_run()) as run:
         return tracking.register_bundle(
             run,
-            dump(model),
+            dump(bundle),
             sensors=schema.sensors,
             optional=schema.optional_columns,
             tags={"table_hash": "c0ffee"},
@@ -335,6 +348,7 @@ def test_a_registered_bundle_predicts_what_the_model_did(tracking: Tracking, fit
     np.testing.assert_array_equal(predicted["probability"], model.predict_proba(readings)[:, 1])
     np.testing.assert_array_equal(predicted["faulty"], model.predict(readings) == 1)
     assert set(predicted["cluster"]) <= {0, 1}
+    assert set(predicted["bundle_version"]) == {version.version}
 
 
 def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tracking, fitted: "Fitted") -> None:
@@ -345,7 +359,7 @@ def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tr
     optional = sorted(load_schema("training").optional_columns)
     without = predict(bundle, wafers.drop(columns=["wafer", *optional]))
     empty = predict(bundle, wafers.assign(**dict.fromkeys(optional)))
-    assert list(without) == ["probability", "faulty", "cluster"]
+    assert list(without) == ["probability", "faulty", "cluster", "decided_by", "bundle_version", "drivers"]
     pd.testing.assert_frame_equal(without, empty.drop(columns="wafer"))
     with pytest.raises(MlflowException, match="Sensor-1'"):
         bundle.predict(wafers.drop(columns="Sensor-1"))

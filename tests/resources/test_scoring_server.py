@@ -25,7 +25,7 @@ from resources import scoring_server
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
-from wafer_assets.cli.serve import _free_port, serve
+from wafer_assets.cli.serve import free_port, serve
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import Bundle, make_bundle, score
@@ -277,7 +277,7 @@ def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
 def running(settings: Settings) -> Iterator[int]:
     """A server of the champion with its port; at the end it is asked to end, and has left no process."""
     tracking = Tracking(settings.mlflow)
-    port = _free_port(0)
+    port = free_port(0)
     process = subprocess.Popen(
         command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
     )
@@ -345,7 +345,7 @@ def test_the_command_serves_until_it_is_interrupted(
     monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
     tracking = Tracking(platform_settings.mlflow)
     version = register(tracking, bundle)
-    port = _free_port(0)
+    port = free_port(0)
     seen: list[Any] = []
 
     def interrupt() -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from resources.champion import NoChampionError, load_champion
 from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.s3 import S3Store
 from wafer_assets.assets.common import OWNERS, training_key
-from wafer_assets.champion import NoChampionError, load_champion
 from wafer_assets.partitions import BATCHES
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from rich.table import Table
 from schemas.loader import Line
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, trace
+from wafer_assets.cli.serve import free_port, serve
 from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
@@ -70,6 +70,7 @@ def main() -> None:
       wafer report BATCH              a batch's page: which wafers, why, how sure
       wafer trace WAFER               where a prediction comes from
       wafer predict FILE              score a file without storing anything
+      wafer serve                     answer scoring requests over HTTP
       wafer dev                       look at everything in the Dagster UI
       wafer services down             stop the services
 
@@ -83,7 +84,7 @@ def main() -> None:
     logging.getLogger().setLevel(logging.ERROR)
 
 
-for command in (models, predict, report, trace):
+for command in (models, predict, report, trace, serve):
     main.add_command(command)
 
 
@@ -253,12 +254,12 @@ def score() -> None:
 
 
 def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
+    from resources.champion import NoChampionError
     from resources.mlflow import CHAMPION, Tracking
     from resources.mongo import WaferStore
     from resources.predictions import PredictionStore
-    from wafer_assets.champion import NoChampionError, waiting_batches
     from wafer_assets.instance import run_job
-    from wafer_assets.landing import partition_ranges
+    from wafer_assets.landing import partition_ranges, waiting_batches
     from wafer_assets.partitions import BATCHES
 
     accepted = WaferStore(settings).batches("prediction", "accepted")
@@ -455,7 +456,7 @@ def dev(port: int | None) -> None:
     with console.status("starting S3, MongoDB and MLflow"):
         settings = local.up()
     try:
-        port = port or _free_port(3000)
+        port = port or free_port(3000)
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
         environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home or dagster_home(settings))}
         # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its children.
@@ -475,18 +476,6 @@ def dev(port: int | None) -> None:
     finally:
         if local.started:
             local.down()
-
-
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise click.ClickException("There is no free port.")
 
 
 @contextmanager

@@ -31,9 +31,9 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
       wafer predict wafer_13012020_090817.csv             rows to the terminal
       wafer predict *.csv --out scored                    a CSV file and a report each
     """
+    from resources.champion import load_bundle, load_champion
     from resources.mlflow import Tracking
     from schemas.loader import load_schema
-    from wafer_assets.champion import load_bundle, load_champion
     from wafer_assets.domain.contract import Accepted, validate
     from wafer_assets.domain.report import batch_report
     from wafer_assets.domain.scoring import score

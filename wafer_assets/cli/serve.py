@@ -29,7 +29,7 @@ def serve(port: int | None, workers: int) -> None:
             settings = local.up()
     try:
         version = scoring_server.champion(Tracking(settings.mlflow))
-        port = port or _free_port(scoring_server.PORT)
+        port = port or free_port(scoring_server.PORT)
         address = f"http://{scoring_server.HOST}:{port}"
         console.print(f"champion   version {version.version} of {version.name}")
         console.print(f"address    {address}/invocations (ready when {address}/ping answers, in some seconds)")
@@ -44,7 +44,8 @@ def serve(port: int | None, workers: int) -> None:
             local.down()
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int) -> int:
+    """Return the wanted port of this machine, or where that is taken a free one."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,11 +1,8 @@
-"""The bundle that predicts, and the batches that wait for it."""
+"""The bundle that predicts: from the registry to the object that scores."""
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
-from resources.mongo import BatchManifest
-from resources.predictions import ScoredBatch
 
 if TYPE_CHECKING:
     from wafer_assets.domain.scoring import Bundle
@@ -55,8 +52,3 @@ def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
     if not isinstance(bundle, Bundle):
         raise BundleUnusableError(version)
     return bundle
-
-
-def waiting_batches(accepted: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
-    """Return the accepted batches whose present content no bundle has scored."""
-    return [item.batch for item in accepted if item.batch not in scored or scored[item.batch].sha256 != item.sha256]
