@@ -129,7 +129,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def coordinates(self, X: pd.DataFrame) -> NDArray[np.float32]:
         """Return each wafer's place on the principal components, shape (n_wafers, n_components)."""
         check_is_fitted(self)
-        sensors = _sensors(select_columns(X, self.feature_names_in_))
+        # The sensors' columns come before the indicators.
+        features = select_columns(X, self.feature_names_in_).to_numpy(dtype=np.float32)
+        sensors = features[:, : self.components_.shape[1]]
         coordinates = np.empty((len(sensors), len(self.components_)), dtype=np.float32)
         # Wafer by wafer: a product of matrices rounds by how many wafers there are, and so might a cluster.
         for start in range(0, len(sensors), ROWS_AT_ONCE):
@@ -140,7 +142,11 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def predict(self, X: pd.DataFrame) -> NDArray[np.intp]:
         """Return each wafer's cluster, the nearest centre, shape (n_wafers,)."""
-        distances = self.coordinates(X)[:, None, :] - self.centers_
+        return self.nearest(self.coordinates(X))
+
+    def nearest(self, coordinates: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Return the cluster of each place that `coordinates` gave, shape (n_wafers,)."""
+        distances = coordinates[:, None, :] - self.centers_
         nearest: NDArray[np.intp] = (distances**2).sum(axis=2).argmin(axis=1)
         return nearest
 

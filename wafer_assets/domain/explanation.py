@@ -53,6 +53,7 @@ class Explainer:
     Attributes
     ----------
     sensors : ndarray of shape (n_sensors,), names of the sensors that any tree asks for; all others add nothing
+    positions : ndarray of shape (n_sensors,), their places among the model's sensors
     """
 
     def __init__(self, model: FaultModel) -> None:
@@ -70,6 +71,8 @@ class Explainer:
             ]
         )
         self.sensors = np.array(list(place), dtype=object)
+        position_of = {name: position for position, name in enumerate(model.feature_names_in_)}
+        self.positions = np.array([position_of[name] for name in place], dtype=np.intp)
         self._intercept = model.intercept_
         self._overall = next(ensembles)
         self._of_cluster = [None if members is None else next(ensembles) for members in model.cluster_members_]

@@ -199,10 +199,11 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
     for start in range(0, max(len(readings), 1), WAFERS_AT_ONCE):
         block = readings.iloc[start : start + WAFERS_AT_ONCE]
         features = model.preprocessor_.transform(block)
-        labels = model.clusterer_.predict(features)
+        places = model.clusterer_.coordinates(features)
+        labels = model.clusterer_.nearest(places)
         margin = model.margins(features, labels)
         found = _evidence(bundle, block, features.to_numpy(), labels, margin) if evidence else None
-        parts.append((labels, margin, model.clusterer_.coordinates(features)[:, :2], found))
+        parts.append((labels, margin, places[:, :2], found))
     labels, margin, coordinates = (np.concatenate([part[place] for part in parts]) for place in range(3))
     told = _joined([part[3] for part in parts if part[3] is not None]) if evidence else None
     probability = expit(margin)
@@ -319,7 +320,7 @@ def _evidence(
     found = bundle.explainer.explain(features, labels)
     strongest = np.argsort(-np.abs(found.values), axis=1, kind="stable")[:, :EVIDENCE]
     contribution = np.take_along_axis(found.values, strongest, axis=1)
-    positions = pd.Index(bundle.model.feature_names_in_).get_indexer(pd.Index(bundle.explainer.sensors))[strongest]
+    positions = bundle.explainer.positions[strongest]
     values = np.take_along_axis(readings.to_numpy(dtype=np.float64), positions, axis=1)
     healthy, of_cluster = bundle.healthy, labels[:, None]
     median, scale = healthy.median[of_cluster, positions], healthy.scale[of_cluster, positions]
