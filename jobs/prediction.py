@@ -4,6 +4,8 @@ import dagster as dg
 
 from wafer_assets.partitions import BATCHES
 
+PREDICTED = dg.AssetSelection.assets(["prediction", "predictions"])
+
 ingest_prediction = dg.define_asset_job(
     "ingest_prediction",
     selection=dg.AssetSelection.key_prefixes(["prediction"]) & dg.AssetSelection.groups("ingestion"),
@@ -13,7 +15,7 @@ ingest_prediction = dg.define_asset_job(
 )
 predict = dg.define_asset_job(
     "predict",
-    selection=dg.AssetSelection.assets(["prediction", "predictions"]),
+    selection=PREDICTED,
     partitions_def=BATCHES["prediction"],
     executor_def=dg.in_process_executor,
     description="Score the accepted batches of a range with the champion; scoring again replaces.",

@@ -7,6 +7,11 @@ from wafer_assets.partitions import BATCHES
 INGESTION = dg.AssetSelection.key_prefixes(["training"]) & dg.AssetSelection.groups("ingestion")
 MODELLING = dg.AssetSelection.key_prefixes(["training"]) - INGESTION
 
+INGESTED = dg.AssetSelection.assets(
+    *([line, asset] for line in BATCHES for asset in ("validated_batches", "wafer_records"))
+)
+"""What is ingested of every batch, on both lines."""
+
 # Ingestion is one step over many small files: a process of its own per step would only add seconds.
 ingest_training = dg.define_asset_job(
     "ingest_training",

@@ -205,6 +205,11 @@ class WaferStore(MongoStore):
         found = self._manifests.find(wanted, {"_id": False, "sensors": False})
         return sorted((BatchManifest(**document) for document in found), key=lambda item: item.batch)
 
+    def etags(self, line: Line) -> dict[str, str]:
+        """Return the ETag of the landed file behind each batch's outcome, by batch."""
+        found = self._manifests.find({"line": line}, {"_id": False, "batch": True, "etag": True})
+        return {document["batch"]: document["etag"] for document in found}
+
     def miscounted(self, line: Line, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""
         stored = self._wafers(line)

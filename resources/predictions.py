@@ -88,6 +88,15 @@ class PredictionStore(MongoStore):
 
         self._transaction(change)
 
+    def withdraw(self, batch: str) -> None:
+        """Forget all predictions of a batch, at once."""
+
+        def change(session: "ClientSession") -> None:
+            self._database["predictions"].delete_many({"batch": batch}, session=session)
+            self._database["scored_batches"].delete_one({"_id": batch}, session=session)
+
+        self._transaction(change)
+
     def scored(self) -> dict[str, ScoredBatch]:
         """Return what scored each batch, by batch."""
         found = self._database["scored_batches"].find({}, {"_id": False})

@@ -124,10 +124,19 @@ class S3Store:
         with _translated(bucket, key):
             self._client.upload_fileobj(file, bucket, key, Callback=progress)
 
-    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str) -> None:
-        """Copy an object of any size within the server."""
-        with _translated(bucket, key), _translated(to_bucket, to_key):
-            self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key)
+    def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str | None = None) -> None:
+        """Copy an object of any size within the server, or only that version of it.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is none.
+        ObjectChangedError
+            Its ETag is not `etag`.
+        """
+        extra = {} if etag is None else {"CopySourceIfMatch": f'"{etag}"'}
+        with _translated(to_bucket, to_key), _translated(bucket, key):
+            self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key, ExtraArgs=extra)
 
     def page_url(self, key: str) -> str:
         """Return the address under which people open a page of the lake bucket."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("schemas",),
     ("wafer_assets.domain",),
-    ("wafer_assets.settings", "wafer_assets.partitions", "wafer_assets.console"),
+    ("wafer_assets.settings", "wafer_assets.partitions", "wafer_assets.automation", "wafer_assets.console"),
     ("resources",),
     ("wafer_assets.landing", "wafer_assets.promotion"),
     ("wafer_assets.checks", "wafer_assets.assets"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("wafer_assets.instance", "wafer_assets.summary", "wafer_assets.trace", "wafer_assets.pages"),
     ("wafer_assets.cli",),
 )
-HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops"}
+HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops", "apprise"}
 SERVICES = {"dagster", "boto3", "botocore", "pymongo", "mlflow", "dagster_mlflow", "dagster_aws"}
 
 

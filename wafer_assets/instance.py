@@ -19,11 +19,31 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+run_launcher:
+  module: resources.run_launcher
+  class: WatchedRunLauncher
 concurrency:
   runs:
     max_concurrent_runs: 2
+# A run whose process is gone is failed, and started again; a step that failed by itself is not.
 run_monitoring:
   enabled: true
+  poll_interval_seconds: 30
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 180
+  max_runtime_seconds: 7200
+run_retries:
+  enabled: true
+  max_retries: 2
+  retry_on_asset_or_op_failure: false
+retention:
+  schedule:
+    purge_after_days: 30
+  sensor:
+    purge_after_days:
+      skipped: 1
+      failure: 30
+      success: 7
 """
 
 

@@ -1,4 +1,4 @@
-"""Files in the landing bucket: what is new, telling Dagster of it, and what waits to be scored."""
+"""Files in the landing bucket: what is new, changed or gone, telling Dagster of it, and what waits to be scored."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from resources.predictions import ScoredBatch
 from resources.s3 import StoredObject
 from schemas.loader import Line
 from wafer_assets.partitions import BATCHES, batch_key
+
+DATA_VERSION = "dagster/data_version"
 
 
 def changed_batches(line: Line, listing: Iterable[StoredObject], known: Mapping[str, str]) -> dict[str, StoredObject]:
@@ -30,6 +32,73 @@ def changed_batches(line: Line, listing: Iterable[StoredObject], known: Mapping[
     return {batch: item for batch, item in found.items() if known.get(batch) != item.etag}
 
 
+@dataclass(frozen=True, slots=True)
+class ReportedFile:
+    """What Dagster was last told of a file.
+
+    Attributes
+    ----------
+    etag
+        Of the version that was reported last.
+    vanished
+        Whether it was reported to be gone since.
+    event
+        Storage id of the report, which grows with every event, whatever the clock does.
+    """
+
+    etag: str
+    vanished: bool
+    event: int
+
+
+def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, ReportedFile]:
+    """Return what Dagster was last told of every file of a line, by batch."""
+    key = dg.AssetKey([line, "raw_batches"])
+    landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    gone = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
+    )
+    return {
+        batch: ReportedFile(tags.get(batch, {}).get(DATA_VERSION, ""), gone.get(batch, 0) > event, event)
+        for batch, event in landed.items()
+    }
+
+
+def vanished_batches(line: Line, listing: Iterable[StoredObject], reported: Mapping[str, ReportedFile]) -> list[str]:
+    """Return the batches whose file has left the landing bucket since they were reported."""
+    there = changed_batches(line, listing, {})
+    return [batch for batch, file in reported.items() if not file.vanished and batch not in there]
+
+
+def overdue_batches(reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str], until: float) -> list[str]:
+    """Return the batches that were reported up to the event `until` and have no outcome for that version.
+
+    Parameters
+    ----------
+    outcomes
+        ETag of the file behind each batch's outcome.
+    """
+    return [
+        batch
+        for batch, file in reported.items()
+        if not file.vanished and file.event <= until and outcomes.get(batch) != file.etag
+    ]
+
+
+def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[str]) -> None:
+    """Tell Dagster that files have left the landing bucket; what became of the batches stays."""
+    for batch in batches:
+        instance.report_runless_asset_event(
+            dg.AssetObservation(
+                dg.AssetKey([line, "raw_batches"]),
+                partition=batch,
+                description="The file has left the landing bucket. What was ingested from it stays.",
+                metadata={"vanished": True},
+            )
+        )
+
+
 def report_raw_batches(
     instance: dg.DagsterInstance, line: Line, bucket: str, found: Mapping[str, StoredObject]
 ) -> None:
@@ -46,14 +115,16 @@ def report_raw_batches(
                     "etag": item.etag,
                     "last_modified": dg.MetadataValue.timestamp(item.last_modified),
                 },
-                tags={"dagster/data_version": item.etag},
+                tags={DATA_VERSION: item.etag},
             )
         )
 
 
-def waiting_batches(accepted: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
-    """Return the accepted batches whose present content no bundle has scored."""
-    return [item.batch for item in accepted if item.batch not in scored or scored[item.batch].sha256 != item.sha256]
+def waiting_batches(known: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
+    """Return the batches whose predictions are not those of their present content, which has none if refused."""
+    return [
+        item.batch for item in known if (scored[item.batch].sha256 if item.batch in scored else None) != item.sha256
+    ]
 
 
 @dataclass(frozen=True, slots=True)

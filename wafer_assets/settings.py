@@ -77,6 +77,51 @@ class PortSettings(_Section):
     mlflow: Port | None = Field(default=None, description="Port of the local MLflow server and its UI.")
 
 
+class AutomationSettings(_Section):
+    """How files that arrive become records, table and predictions by themselves."""
+
+    landing_seconds: Annotated[int, Field(ge=5)] = Field(
+        default=15, description="Seconds between two looks at the landing bucket."
+    )
+    evaluation_seconds: Annotated[int, Field(ge=5)] = Field(
+        default=30, description="Seconds between two evaluations of the automation conditions."
+    )
+    max_reports: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=400, description="Files of a line that one look reports at most; the next look takes the rest."
+    )
+    retry_minutes: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="Minutes after which a file that still has no outcome is reported once more."
+    )
+
+
+class RetrainingSettings(_Section):
+    """When a model is trained without anybody asking."""
+
+    enabled: bool = Field(default=True, description="Whether training starts by itself at all.")
+    min_new_wafers: Annotated[int, Field(ge=1)] = Field(
+        default=500, description="Labelled wafers that must have arrived since the last training."
+    )
+    cooldown_hours: Annotated[float, Field(ge=0)] = Field(
+        default=24.0, description="Hours that must have passed since the last training."
+    )
+    schedule: str | None = Field(
+        default=None, description="Cron expression, in UTC, at which to train too, if a wafer is new."
+    )
+
+
+class NotificationSettings(_Section):
+    """Who is told of failed runs and quarantined files."""
+
+    urls: tuple[SecretStr, ...] = Field(
+        default=(),
+        description="Apprise URLs such as slack://..., mailto://... or json://host/path, as a JSON list. "
+        "Empty means the log alone. They hold credentials.",
+    )
+    max_per_hour: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="Messages an hour at most; what is held back is counted in the next one."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that differs between a laptop and production."""
 
@@ -106,6 +151,9 @@ class Settings(BaseSettings):
     mongo: MongoSettings = MongoSettings()
     mlflow: MLflowSettings = MLflowSettings()
     ports: PortSettings = PortSettings()
+    automation: AutomationSettings = AutomationSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
+    notifications: NotificationSettings = NotificationSettings()
 
 
 def load_settings() -> Settings:

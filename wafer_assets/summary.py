@@ -76,6 +76,8 @@ def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
         ).records
         metadata = records[0].asset_materialization.metadata if records and records[0].asset_materialization else {}
         facts = {name: _plain(value) for name, value in metadata.items()}
+        if "alarms" not in facts:
+            continue  # a refused batch
         found.append(
             {
                 "batch": batch,

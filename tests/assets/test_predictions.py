@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 
 from resources.champion import load_bundle
-from resources.mlflow import BundleVersion, Tracking, TrackingUnreachableError
+from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from sensors.predictions import score_waiting_batches
 from wafer_assets.assets.batches import landing_key
 from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
 from wafer_assets.definitions import build_defs
@@ -96,14 +95,7 @@ class Line:
         return self.s3.get(self.s3.lake, prediction_key(batch))
 
     def waiting(self) -> list[str]:
-        return waiting_batches(self.wafers.batches("prediction", "accepted"), self.predictions.scored())
-
-    def tick(self) -> dg.SensorResult | list[dg.RunRequest | dg.SkipReason]:
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            resources={"wafers": self.wafers, "predictions": self.predictions, "tracking": self.tracking},
-        )
-        return list(score_waiting_batches(context))  # type: ignore[call-overload,no-any-return]
+        return waiting_batches(self.wafers.batches("prediction"), self.predictions.scored())
 
 
 @pytest.fixture
@@ -131,7 +123,9 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: di
     result = line.run("predict", line.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
 
     assert result.success
-    assert set(line.instance.get_materialized_partitions(PREDICTIONS)) == set(good)
+    # A refused batch has an empty result, so that a backfill over it is complete.
+    assert set(line.instance.get_materialized_partitions(PREDICTIONS)) == {*good, "wafer_1_1.csv"}
+    assert set(line.predictions.scored()) == set(good)
     bundle = load_bundle(line.tracking, version)
     for batch in good:
         frame = line.wafers.read_batch("prediction", batch)
@@ -167,20 +161,25 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: 
     assert line.csv(batch) == before
 
 
-def test_without_a_champion_batches_wait_and_run_when_there_is_one(line: Line, good: dict[str, bytes]) -> None:
+def test_without_a_champion_batches_wait(line: Line, good: dict[str, bytes]) -> None:
     tags = line.ingested(good)
-    (skipped,) = line.tick()
-    assert isinstance(skipped, dg.SkipReason)
-    assert "3 batches wait" in str(skipped.skip_message)
-    assert "wafer train" in str(skipped.skip_message)
     assert "3 batches wait" in failure(line.run("predict", tags))
-
     line.promote(line.register(bundle_bytes(0)))
-    (request,) = line.tick()
-    assert isinstance(request, dg.RunRequest)
-    assert line.run("predict", dict(request.tags)).success
-    (skipped,) = line.tick()
-    assert "Every accepted batch is scored" in str(skipped.skip_message)  # type: ignore[union-attr]
+    assert line.run("predict", tags).success
+    assert line.waiting() == []
+
+
+def test_a_batch_that_is_refused_later_loses_its_predictions(line: Line, good: dict[str, bytes]) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    assert line.run("predict", line.ingested(good)).success
+    batch = next(iter(good))
+    tags = line.ingested({batch: b"Wafer,Sensor-1\nWafer-1,1\n"})
+    assert line.waiting() == [batch]
+    assert line.run("predict", tags).success
+    assert line.waiting() == []
+    assert line.predictions.of_batch(batch) == []
+    assert line.s3.list_objects(line.s3.lake, prediction_key(batch)) == []
+    assert len(line.predictions.of_batch(list(good)[1])) == 20
 
 
 def test_a_bundle_of_another_contract_is_refused_by_name(line: Line, good: dict[str, bytes]) -> None:
@@ -228,8 +227,6 @@ def test_a_server_that_is_down_is_named(line: Line, good: dict[str, bytes]) -> N
     gone = line.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     away = Line(line.settings.model_copy(update={"mlflow": gone}), line.instance)
     assert "127.0.0.1:9 does not answer" in failure(away.run("predict", tags))
-    with pytest.raises(TrackingUnreachableError):
-        away.tick()
 
 
 def test_a_prediction_is_traced_to_its_table_and_promotion(line: Line, good: dict[str, bytes]) -> None:

@@ -7,7 +7,7 @@ batch is either accepted with all its wafers or refused with all its reasons, an
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
@@ -18,9 +18,10 @@ import pyarrow
 import pyarrow.csv
 
 from resources.mongo import BatchManifest, WaferStore
-from resources.s3 import InvalidKeyError, ObjectNotFoundError, S3Store, StoredObject
+from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
 from schemas.loader import BatchSchema, Line
-from wafer_assets.assets.common import OWNERS
+from wafer_assets.assets.common import OWNERS, STORE_RETRIES
+from wafer_assets.automation import follows_batches, new_batches
 from wafer_assets.checks.contract import (
     batch_check_evaluation,
     contract_check_specs,
@@ -34,6 +35,7 @@ from wafer_assets.partitions import BATCHES, batch_name
 CODE_VERSION = "1"
 WORKERS = 2  # batches at a time
 PROGRESS_EVERY = 10  # batches; every message is a write to the event log
+READ_TRIES = 3  # of a file that is replaced while it is read
 
 
 def landing_key(line: Line, name: str) -> str:
@@ -58,7 +60,7 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
     def key(name: str) -> dg.AssetKey:
         return dg.AssetKey([line, name])
 
-    def batch_spec(name: str, description: str, kinds: set[str], dep: str | None = None) -> dg.AssetSpec:
+    def batch_spec(name: str, description: str, kinds: set[str], dep: str | None, ingested: bool) -> dg.AssetSpec:
         return dg.AssetSpec(
             key(name),
             deps=[key(dep)] if dep else [],
@@ -67,12 +69,26 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
             owners=OWNERS,
             kinds=kinds,
             partitions_def=BATCHES[line],
-            skippable=dep is not None,
-            code_version=f"{CODE_VERSION}, contract {schema.contract_version}" if dep else None,
+            # Every batch has an event of its own, but one output would mark all batches of a range at once.
+            skippable=ingested,
+            code_version=f"{CODE_VERSION}, contract {schema.contract_version}" if ingested else None,
+            automation_condition=new_batches(line) if ingested else None,
         )
 
     raw_batches = batch_spec(
-        "raw_batches", "A batch file as the partner dropped it into the landing bucket.", {"s3", "csv"}
+        "raw_batches",
+        "A batch file as the partner dropped it into the landing bucket.",
+        {"s3", "csv"},
+        dep=None,
+        ingested=False,
+    )
+    # Nobody materializes a refusal: validation reports it, so that its partitions are just the refused files.
+    quarantined_batches = batch_spec(
+        "quarantined_batches",
+        "A refused batch file, kept as it came, with every reason: code, row, column, what was found and what to do.",
+        {"s3", "csv"},
+        dep="raw_batches",
+        ingested=False,
     )
     columns = f"`wafer`, the sensors in schema order{', `faulty`' if schema.label else ''}"
 
@@ -81,22 +97,17 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         specs=[
             batch_spec(
                 "validated_batches",
-                f"An accepted batch file, normalised to {columns}; a CSV file per batch.",
+                f"The verdict on a batch file; an accepted one is normalised to {columns}, a CSV file per batch.",
                 {"s3", "csv"},
                 dep="raw_batches",
-            ),
-            batch_spec(
-                "quarantined_batches",
-                "A refused batch file, kept as it came, with every reason: code, row, column, what was found "
-                "and what to do.",
-                {"s3", "csv"},
-                dep="raw_batches",
+                ingested=True,
             ),
             batch_spec(
                 "wafer_records",
-                "The wafers of an accepted batch in MongoDB, a document each.",
+                "The wafers of a batch in MongoDB, a document each; a refused batch has none.",
                 {"mongodb"},
                 dep="validated_batches",
+                ingested=True,
             ),
             dg.AssetSpec(
                 key("batch_ledger"),
@@ -106,11 +117,13 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
                 owners=OWNERS,
                 kinds={"mongodb"},
                 code_version=CODE_VERSION,
+                automation_condition=follows_batches(),
             ),
         ],
         check_specs=contract_check_specs(line),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        retry_policy=STORE_RETRIES,
     )
     def ingest_batches(
         context: dg.AssetExecutionContext,
@@ -146,7 +159,7 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
                 allow_retries=False,
             )
 
-    return [raw_batches, ingest_batches]
+    return [raw_batches, quarantined_batches, ingest_batches]
 
 
 Outcome = tuple[BatchManifest, Sequence[Reason]]
@@ -177,7 +190,19 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
     ------
     ObjectNotFoundError
         The landing bucket does not hold the file.
+    ObjectChangedError
+        The file was replaced each time it was read.
     """
+    for _ in range(READ_TRIES - 1):
+        try:
+            return _ingest_version(schema, batch, s3, wafers)
+        except ObjectChangedError:
+            continue  # its newer content is there already
+    return _ingest_version(schema, batch, s3, wafers)
+
+
+def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> Outcome:
+    """Ingest the version of the file that is there now."""
     line, name = schema.line, batch_name(batch)
     try:
         source = s3.head(s3.landing, landing_key(line, name))
@@ -241,40 +266,50 @@ def _quarantine(
     found = [reason.as_dict() for reason in reasons]
     report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": found}
     # Copied by the server: a file that is too large to be read is kept like any other.
-    s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}")
+    s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
     manifest = wafers.quarantine_batch(line, batch, found, source)
     s3.delete(s3.lake, validated_key(line, batch))
     return manifest
 
 
+def restore_quarantined(line: Line, batches: Iterable[str], s3: S3Store) -> list[str]:
+    """Put the kept copies of quarantined files back where they landed, unless something is there; return which."""
+    there = {item.key for item in s3.list_objects(s3.landing, f"{line}/")}
+    restored = []
+    for batch in batches:
+        key = landing_key(line, batch_name(batch))
+        if key not in there:
+            s3.copy(s3.lake, f"{quarantine_folder(line, batch)}{batch}", s3.landing, key)
+            restored.append(batch)
+    return restored
+
+
 def _materializations(
     manifest: BatchManifest, reasons: Sequence[Reason], s3: S3Store
 ) -> Iterator[dg.AssetMaterialization]:
-    """Yield an event per asset that the batch became; only these, for a range run would mark every batch."""
+    """Yield what each asset holds of the batch now."""
 
     def event(asset: str, version: str, metadata: dict[str, Any]) -> dg.AssetMaterialization:
         return dg.AssetMaterialization(
             dg.AssetKey([manifest.line, asset]),
             partition=manifest.batch,
-            metadata=metadata,
+            metadata={"status": manifest.status, **metadata},
             tags={"dagster/data_version": version},
         )
 
     lake = f"s3://{s3.lake}/"
-    if manifest.sha256 is None:
-        yield event(
-            "quarantined_batches",
-            manifest.etag,
-            {
-                "uri": dg.MetadataValue.path(lake + quarantine_folder(manifest.line, manifest.batch)),
-                "size_bytes": manifest.size,
-                "reasons": reasons_table(reasons),
-                "reason_counts": dg.MetadataValue.json(Counter(reason.code for reason in reasons)),
-            },
-        )
-        return
     counts = {"dagster/partition_row_count": manifest.wafers}
+    if manifest.sha256 is None:
+        refusal = {
+            "reasons": reasons_table(reasons),
+            "reason_counts": dg.MetadataValue.json(Counter(reason.code for reason in reasons)),
+        }
+        uri = dg.MetadataValue.path(lake + quarantine_folder(manifest.line, manifest.batch))
+        yield event("quarantined_batches", manifest.etag, {"uri": uri, "size_bytes": manifest.size, **refusal})
+        yield event("validated_batches", f"quarantined {manifest.etag}", {**counts, **refusal})
+        yield event("wafer_records", "quarantined", counts)
+        return
     if manifest.faulty is not None:
         counts["faulty_wafers"] = manifest.faulty
     yield event(

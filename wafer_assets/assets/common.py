@@ -17,6 +17,9 @@ __all__ = ["Clusterer", "Elbow", "GroupModels", "Preprocessor"]
 
 OWNERS = ["team:wafer-platform"]
 
+STORE_RETRIES = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL)
+"""For steps that only read and write stores: a server that restarts is back before the last try."""
+
 
 def training_key(name: str) -> dg.AssetKey:
     """Return the key of an asset of the training line."""

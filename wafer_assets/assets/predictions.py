@@ -11,7 +11,8 @@ from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.s3 import S3Store
-from wafer_assets.assets.common import OWNERS, training_key
+from wafer_assets.assets.common import OWNERS, STORE_RETRIES, training_key
+from wafer_assets.automation import new_records
 from wafer_assets.partitions import BATCHES
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ def report_key(batch: str) -> str:
             owners=OWNERS,
             kinds={"s3", "csv", "mongodb"},
             partitions_def=BATCHES["prediction"],
-            # Of the batches of a range only the accepted ones have predictions.
+            # Every batch has an event of its own, but one output would mark all batches of a range at once.
             skippable=True,
             code_version="1",
+            automation_condition=new_records(training_key("champion")),
         )
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=STORE_RETRIES,
 )
 def score_batches(
     context: dg.AssetExecutionContext,
@@ -57,11 +60,15 @@ def score_batches(
     predictions: dg.ResourceParam[PredictionStore],
     tracking: dg.ResourceParam[Tracking],
 ) -> Iterator[dg.AssetMaterialization]:
-    """Score the accepted batches of the run with one and the same bundle."""
+    """Score the accepted batches of the run with one and the same bundle; a refused batch has no predictions."""
     from wafer_assets.domain.scoring import ContractMismatch
 
     wanted = set(context.partition_keys)
-    accepted = [item for item in wafers.batches("prediction", "accepted") if item.batch in wanted]
+    known = [item for item in wafers.batches("prediction") if item.batch in wanted]
+    accepted = [item for item in known if item.sha256]
+    for manifest in known:
+        if not manifest.sha256:
+            yield _withdraw(manifest, s3, predictions)
     if not accepted:
         context.log.info("None of these batches is accepted: there is nothing to score.")
         return
@@ -83,6 +90,19 @@ def score_batches(
             context.log.info(f"{number} of {len(accepted)} batches scored")
     if refused:
         raise dg.Failure(" ".join(refused), allow_retries=False)
+
+
+def _withdraw(manifest: BatchManifest, s3: S3Store, predictions: PredictionStore) -> dg.AssetMaterialization:
+    """Remove what was predicted from an earlier version of a batch that is in quarantine now."""
+    predictions.withdraw(manifest.batch)
+    for stale in (prediction_key(manifest.batch), report_key(manifest.batch)):
+        s3.delete(s3.lake, stale)
+    return dg.AssetMaterialization(
+        PREDICTIONS,
+        partition=manifest.batch,
+        metadata={"status": manifest.status, "dagster/partition_row_count": 0},
+        tags={"dagster/data_version": "quarantined"},
+    )
 
 
 def _score_batch(
@@ -123,6 +143,7 @@ def _score_batch(
         PREDICTIONS,
         partition=manifest.batch,
         metadata={
+            "status": "scored",
             "report": dg.MetadataValue.url(s3.page_url(scored.report)),
             "uri": dg.MetadataValue.path(f"s3://{s3.lake}/{scored.csv}"),
             "dagster/partition_row_count": scored.wafers,

@@ -5,6 +5,7 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from wafer_assets.assets.common import OWNERS, training_key
+from wafer_assets.automation import follows_ledger
 
 
 @dg.asset(
@@ -17,6 +18,7 @@ from wafer_assets.assets.common import OWNERS, training_key
     kinds={"pandas", "parquet"},
     code_version="1",
     io_manager_key="frames",
+    automation_condition=follows_ledger(),
 )
 def wafer_table(context: dg.AssetExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.Output[pd.DataFrame]:
     """Merge the records of all accepted batches, batch by batch."""

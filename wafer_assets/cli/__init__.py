@@ -61,7 +61,7 @@ def main() -> None:
       wafer simulate --out batches    make batch files to play with
       wafer upload batches            drop them into the landing bucket
       wafer ingest                    validate and store what landed
-      wafer quarantine list           see what was refused
+      wafer quarantine list           see what was refused; `replay` checks it again
       wafer train                     train, evaluate, register and maybe promote a model
       wafer models list               see which model predicts, and why
       wafer upload --line prediction new-batches
@@ -214,42 +214,88 @@ def _etag(file: Path) -> str:
     return f"{whole.hexdigest()}-{len(parts)}"
 
 
+_from_option = click.option("--from", "first", metavar="BATCH", help="First batch, in the order of their arrival.")
+_to_option = click.option("--to", "last", metavar="BATCH", help="Last batch; without it, up to the latest.")
+
+
 @main.command()
 @_line_option
 @click.option("--all", "everything", is_flag=True, help="Ingest every file again, not only new and changed ones.")
-def ingest(line: Line, everything: bool) -> None:
-    """Validate and store what has landed; quarantine what breaks the contract."""
+@_from_option
+@_to_option
+def ingest(line: Line, everything: bool, first: str | None, last: str | None) -> None:
+    """Validate and store what has landed; quarantine what breaks the contract.
+
+    With --from or --to, all batches of that range are ingested again, in one run.
+    """
     settings = load_settings()
     with _instance(settings) as instance:
-        _ingest(settings, instance, line, everything)
+        if first or last:
+            _run_range(settings, instance, line, f"ingest_{line}", first, last)
+        else:
+            _ingest(settings, instance, line, everything)
         _print_summary(settings, instance)
 
 
 def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, everything: bool = False) -> None:
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.instance import run_job
-    from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
-    from wafer_assets.partitions import BATCHES
+    from wafer_assets.landing import changed_batches, report_raw_batches
 
     s3 = S3Store(settings)
-    known = {} if everything else {item.batch: item.etag for item in WaferStore(settings).batches(line)}
+    known = {} if everything else WaferStore(settings).etags(line)
     found = changed_batches(line, s3.list_objects(s3.landing, f"{line}/"), known)
     if not found:
         console.print("No file is new or changed.")
         return
     report_raw_batches(instance, line, s3.landing, found)
+    _run_batches(settings, instance, line, f"ingest_{line}", found)
+
+
+def _run_batches(
+    settings: Settings, instance: "dg.DagsterInstance", line: Line, job: str, batches: Iterable[str]
+) -> None:
+    """Run a job over batches, in as many runs as they have gaps."""
+    from wafer_assets.instance import run_job
+    from wafer_assets.landing import partition_ranges
+    from wafer_assets.partitions import BATCHES
+
     keys = instance.get_dynamic_partitions(str(BATCHES[line].name))
-    for part in partition_ranges(keys, found):
-        _require_success(run_job(settings, instance, f"ingest_{line}", tags=part.tags))
+    for part in partition_ranges(keys, batches):
+        _require_success(run_job(settings, instance, job, tags=part.tags))
+
+
+def _run_range(
+    settings: Settings, instance: "dg.DagsterInstance", line: Line, job: str, first: str | None, last: str | None
+) -> None:
+    """Run a job over all known batches from the first to the last one, in one run."""
+    from wafer_assets.partitions import BATCHES
+
+    keys = list(instance.get_dynamic_partitions(str(BATCHES[line].name)))
+    for option, batch in (("--from", first), ("--to", last)):
+        if batch and batch not in keys:
+            raise click.BadParameter(f"the {line} line knows no batch {batch!r}.", param_hint=option)
+    chosen = keys[keys.index(first) if first else 0 : keys.index(last) + 1 if last else None]
+    if not chosen:
+        raise click.BadParameter(f"{first!r} came after {last!r}.", param_hint="--from")
+    _run_batches(settings, instance, line, job, chosen)
 
 
 @main.command()
-def score() -> None:
-    """Score all accepted batches that wait for it, with the champion."""
+@click.option("--all", "everything", is_flag=True, help="Score every batch again, not only those that wait.")
+@_from_option
+@_to_option
+def score(everything: bool, first: str | None, last: str | None) -> None:
+    """Score all accepted batches that wait for it, with the champion.
+
+    With --all, --from or --to, batches are scored again, in one run.
+    """
     settings = load_settings()
     with _instance(settings) as instance:
-        _score(settings, instance)
+        if everything or first or last:
+            _run_range(settings, instance, "prediction", "predict", first, last)
+        else:
+            _score(settings, instance)
         _print_summary(settings, instance)
 
 
@@ -258,23 +304,16 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
     from resources.mlflow import CHAMPION, Tracking
     from resources.mongo import WaferStore
     from resources.predictions import PredictionStore
-    from wafer_assets.instance import run_job
-    from wafer_assets.landing import partition_ranges, waiting_batches
-    from wafer_assets.partitions import BATCHES
+    from wafer_assets.landing import waiting_batches
 
-    accepted = WaferStore(settings).batches("prediction", "accepted")
-    waiting = waiting_batches(accepted, PredictionStore(settings).scored())
+    waiting = waiting_batches(WaferStore(settings).batches("prediction"), PredictionStore(settings).scored())
     if not waiting:
         console.print("No batch waits to be scored.")
         return
     if Tracking(settings.mlflow).version(CHAMPION) is None:
         console.print(f"{len(waiting)} batches wait. {NoChampionError()}")
         return
-    # A range may hold quarantined batches, which have nothing to score: fewer runs than side by side.
-    accepted_keys = {item.batch for item in accepted}
-    keys = instance.get_dynamic_partitions(str(BATCHES["prediction"].name))
-    for part in partition_ranges([key for key in keys if key in accepted_keys], waiting):
-        _require_success(run_job(settings, instance, "predict", tags=part.tags))
+    _run_batches(settings, instance, "prediction", "predict", waiting)
 
 
 @main.command()
@@ -376,6 +415,35 @@ def quarantine_show(line: Line, batch: str) -> None:
         table.add_row(*("" if cell is None else str(cell) for cell in cells))
     output.print(table)
     output.print(f"kept as s3://{S3Store(settings).lake}/{quarantine_folder(line, batch)}{batch}")
+
+
+@quarantine.command("replay")
+@_line_option
+@click.argument("batches", nargs=-1)
+def quarantine_replay(line: Line, batches: tuple[str, ...]) -> None:
+    """Check quarantined BATCHES again, or all of them, for instance after a change of the contract.
+
+    A file that has left the landing bucket is put back from the copy that the quarantine keeps.
+    """
+    from resources.mongo import WaferStore
+    from resources.s3 import S3Store
+    from wafer_assets.assets.batches import restore_quarantined
+
+    settings = load_settings()
+    quarantined = {item.batch for item in WaferStore(settings).batches(line, "quarantined")}
+    if unknown := sorted(set(batches) - quarantined):
+        raise click.ClickException(f"Not in quarantine: {', '.join(unknown)}. `wafer quarantine list` shows what is.")
+    wanted = set(batches) or quarantined
+    if not wanted:
+        console.print("The quarantine is empty.")
+        return
+    with _instance(settings) as instance:
+        restored = restore_quarantined(line, wanted, S3Store(settings))
+        if restored:
+            console.print(f"{len(restored)} files put back into the landing bucket.")
+        _run_batches(settings, instance, line, f"ingest_{line}", wanted)
+        left = {item.batch for item in WaferStore(settings).batches(line, "quarantined")} & wanted
+        console.print(f"{len(wanted) - len(left)} of {len(wanted)} batches are accepted now.")
 
 
 @main.command()

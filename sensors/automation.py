@@ -1,0 +1,27 @@
+"""The sensors that evaluate the automation conditions of `wafer_assets.automation` and start what they ask for."""
+
+import dagster as dg
+
+from jobs.prediction import PREDICTED
+from jobs.training import INGESTED
+from wafer_assets.settings import AutomationSettings
+
+
+def automation_sensors(settings: AutomationSettings) -> list[dg.AutomationConditionSensorDefinition]:
+    """Build the sensors, running by default; what one asks for at a tick is one backfill of few runs."""
+
+    def sensor(name: str, target: dg.AssetSelection, description: str) -> dg.AutomationConditionSensorDefinition:
+        return dg.AutomationConditionSensorDefinition(
+            name,
+            target=target,
+            description=description,
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            minimum_interval_seconds=settings.evaluation_seconds,
+        )
+
+    return [
+        sensor("ingest_new_batches", INGESTED, "Ingests files that landed."),
+        # Of its own: in one backfill with the batches, ledger and table would wait for the last of them.
+        sensor("follow_batches", dg.AssetSelection.all() - INGESTED - PREDICTED, "Updates ledger and training table."),
+        sensor("score_new_records", PREDICTED, "Scores accepted batches that wait."),
+    ]

@@ -1,0 +1,79 @@
+"""Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
+
+import time
+
+import dagster as dg
+from pydantic import BaseModel
+
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from schemas.loader import Line
+from wafer_assets.landing import (
+    changed_batches,
+    overdue_batches,
+    report_raw_batches,
+    report_vanished,
+    reported_files,
+    vanished_batches,
+)
+from wafer_assets.settings import AutomationSettings
+
+
+class _Sweep(BaseModel):
+    """The last search for files without outcome: when it was, and the last event before it."""
+
+    at: float = 0
+    event: float = float("inf")
+
+
+def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinition:
+    """Build the sensor of a line's files.
+
+    It compares the listing with what Dagster was told before, so that a tick that was missed or that failed
+    half-way is made up for by the next. Now and then it looks for files that were told and still have no outcome,
+    whatever the reason, and tells them again.
+    """
+
+    @dg.sensor(
+        name=f"land_{line}_batches",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=settings.landing_seconds,
+        description="Registers new and replaced files of the landing bucket, and says which have vanished.",
+    )
+    def land(
+        context: dg.SensorEvaluationContext, s3: dg.ResourceParam[S3Store], wafers: dg.ResourceParam[WaferStore]
+    ) -> dg.SensorResult:
+        instance, limit = context.instance, settings.max_reports
+        listing = s3.list_objects(s3.landing, f"{line}/")  # raises unless it is complete
+        reported = reported_files(instance, line)
+        gone = vanished_batches(line, listing, reported)
+        known = {batch: file.etag for batch, file in reported.items() if not file.vanished}
+        found = changed_batches(line, listing, known)
+        report_vanished(instance, line, gone[:limit])
+        report_raw_batches(instance, line, s3.landing, dict(list(found.items())[:limit]))
+        said = [f"{len(found)} files are new or changed"] if found else []
+        said += [f"{len(gone)} have vanished: {', '.join(gone[:10])}"] if gone else []
+
+        sweep = _Sweep.model_validate_json(context.cursor) if context.cursor else _Sweep()
+        # The difference, because a clock that was put back must not stop the search.
+        if abs(time.time() - sweep.at) >= settings.retry_minutes * 60:
+            overdue = overdue_batches(reported, wafers.etags(line), sweep.event)
+            there = changed_batches(line, listing, {})
+            again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
+            report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))
+            said += [f"{len(again)} had no outcome and are reported again"] if again else []
+            sweep = _Sweep(at=time.time(), event=max((file.event for file in reported.values()), default=0))
+        if gone:
+            context.log.warning("; ".join(said))
+        return dg.SensorResult(
+            skip_reason=f"{'; '.join(said) or 'Nothing is new'}; {len(listing)} files are there.",
+            cursor=sweep.model_dump_json(),
+        )
+
+    return land
+
+
+def landing_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
+    """Build the sensors of both lines."""
+    lines: tuple[Line, ...] = ("training", "prediction")
+    return [landing_sensor(line, settings) for line in lines]

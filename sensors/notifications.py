@@ -1,0 +1,169 @@
+"""Telling people of what failed: runs, and files that broke the contract."""
+
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from resources.notifier import NotificationError, Notifier, redact
+from schemas.loader import Line
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
+
+MAX_LISTED = 10  # batches, steps or assets in a message
+MAX_ERROR = 500  # characters
+MAX_EVENTS = 500  # a tick
+
+
+def _tell(
+    context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, notifier: Notifier, title: str, body: str
+) -> None:
+    try:
+        notifier.send(context.instance, title, body)
+    except NotificationError as error:
+        # Trying the tick again would tell the others twice.
+        if not error.reached:
+            raise
+        context.log.error(str(error))
+
+
+@dg.run_failure_sensor(
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Tells people of every failed run, unless it is about to be retried.",
+)
+def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.ResourceParam[Notifier]) -> None:
+    """Send one message for a run that failed for good."""
+    run = context.dagster_run
+    if run.tags.get("dagster/will_retry") == "true":
+        return
+    name = _run_name(run)
+    failures = context.get_step_failure_events()
+    steps = [f"{(event.step_key or '').replace('__', '/')}: {_step_error(event)}" for event in failures]
+    lines = [
+        f"{name} failed.",
+        *_partitions(run),
+        *_listed(steps or [_run_error(context.failure_event)]),
+        f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {run.run_id}.",
+    ]
+    _tell(context, notifier, f"Run failed: {name}", "\n".join(lines))
+
+
+def _run_name(run: dg.DagsterRun) -> str:
+    # What is materialized from the asset graph runs as a job without a name of its own.
+    if run.job_name != "__ASSET_JOB" or not run.asset_selection:
+        return run.job_name
+    return ", ".join(_listed(sorted(key.to_user_string() for key in run.asset_selection)))
+
+
+def _partitions(run: dg.DagsterRun) -> list[str]:
+    if partition := run.tags.get("dagster/partition"):
+        return [f"Partition: {partition}"]
+    first = run.tags.get("dagster/asset_partition_range_start")
+    last = run.tags.get("dagster/asset_partition_range_end")
+    return [f"Partitions: {first} to {last}"] if first and last else []
+
+
+def _step_error(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    described = data.user_failure_data.description if data.user_failure_data else None
+    return _shortened(described) if described else _innermost(data.error)
+
+
+def _run_error(event: dg.DagsterEvent) -> str:
+    # A run that Dagster declares failed, such as one whose worker has vanished, may have no data.
+    error = event.job_failure_data.error if event.event_specific_data else None
+    return _innermost(error) if error else _shortened(event.message or "No step failed.")
+
+
+def _innermost(error: "SerializableErrorInfo | None") -> str:
+    while error and error.cause:
+        error = error.cause
+    return _shortened(error.message) if error else "failed"
+
+
+def _shortened(message: str) -> str:
+    # Redacted first, for a password that is cut in two looks like none.
+    return redact(message.strip())[:MAX_ERROR]
+
+
+def _listed(items: Collection[str]) -> list[str]:
+    more = len(items) - MAX_LISTED
+    return [*list(items)[:MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
+
+
+def notify_quarantine(line: Line) -> dg.SensorDefinition:
+    """Build the sensor that tells of refused files of a line."""
+    asset_key = dg.AssetKey([line, "quarantined_batches"])
+
+    @dg.sensor(
+        name=f"notify_{line}_quarantine",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=30,
+        description=f"Tells people of {line} files that went to quarantine: each once, all of a tick in one message.",
+    )
+    def notify(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
+        records = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset_key, after_storage_id=int(context.cursor or 0)),
+            limit=MAX_EVENTS,
+            ascending=True,
+        ).records
+        if not records:
+            return dg.SkipReason("No file went to quarantine.")
+        news = [record for record in records if _is_news(context.instance, record)]
+        told = "No file is new in quarantine."
+        if news:
+            # A file that was replaced and refused meanwhile is told as it is now.
+            refused = {str(record.partition_key): record for record in news}
+            files = f"{len(refused)} {line} {'file' if len(refused) == 1 else 'files'}"
+            lines = [
+                *_listed([f"{batch}: {_reasons(record)}" for batch, record in refused.items()]),
+                f"`wafer quarantine show <batch> --line {line}` says what is wrong and what to do; "
+                "`wafer quarantine replay` judges files again.",
+            ]
+            _tell(context, notifier, f"{files} in quarantine", "\n".join(lines))
+            told = f"Told of {files}."
+        # A tick that fails keeps the old cursor, so what was not sent is sent by a later one.
+        context.update_cursor(str(records[-1].storage_id))
+        return dg.SkipReason(f"{told} {len(records) - len(news)} were refused before for the same reasons.")
+
+    return notify
+
+
+def _is_news(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> bool:
+    """Return whether the file or the reasons differ from when the batch was last refused."""
+    event = _materialization(record)
+    before = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=event.asset_key,
+            asset_partitions=[str(event.partition)],
+            before_storage_id=record.storage_id,
+        ),
+        limit=1,
+    ).records
+    return not before or _identity(_materialization(before[0])) != _identity(event)
+
+
+def _identity(event: dg.AssetMaterialization) -> tuple[str | None, set[str]]:
+    return (event.tags or {}).get("dagster/data_version"), set(_reason_counts(event))
+
+
+def _reasons(record: dg.EventLogRecord) -> str:
+    counts = _reason_counts(_materialization(record))
+    return ", ".join(f"{code} ({count})" for code, count in counts.most_common())
+
+
+def _reason_counts(event: dg.AssetMaterialization) -> Counter[str]:
+    counts = event.metadata.get("reason_counts")
+    return Counter(counts.value if isinstance(counts, dg.JsonMetadataValue) else None)
+
+
+def _materialization(record: dg.EventLogRecord) -> dg.AssetMaterialization:
+    event = record.asset_materialization
+    assert event is not None
+    return event
+
+
+NOTIFICATION_SENSORS = [notify_run_failure, notify_quarantine("training"), notify_quarantine("prediction")]
+"""All sensors that tell people."""

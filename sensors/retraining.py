@@ -1,0 +1,77 @@
+"""Governed retraining: training starts when enough labelled wafers are new, never on every file."""
+
+import time
+
+import dagster as dg
+
+from jobs.training import train, train_end_to_end
+from sensors.common import UNFINISHED
+from wafer_assets.assets.common import training_key
+from wafer_assets.domain.retraining import Retraining, decide_retraining
+from wafer_assets.settings import RetrainingSettings
+
+REASON = "wafer/reason"
+"""Run tag that says why a training started by itself."""
+
+
+def _rows(instance: dg.DagsterInstance, asset: str) -> int:
+    event = instance.get_latest_materialization_event(training_key(asset))
+    found = event.asset_materialization if event else None
+    return int(str(found.metadata["dagster/row_count"].value)) if found else 0
+
+
+def _decide(instance: dg.DagsterInstance, min_new_wafers: int, cooldown_hours: float) -> Retraining:
+    trainings = [
+        record
+        for job in (train, train_end_to_end)
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
+    ]
+    if any(record.dagster_run.status in UNFINISHED for record in trainings):
+        return Retraining(False, "a training is under way")
+    began = max((record.create_timestamp.timestamp() for record in trainings), default=None)
+    return decide_retraining(
+        # The features are those of the table that was trained on last.
+        _rows(instance, "wafer_table") - _rows(instance, "features"),
+        None if began is None else (time.time() - began) / 3600,
+        min_new_wafers=min_new_wafers,
+        cooldown_hours=cooldown_hours,
+    )
+
+
+def _request(decision: Retraining) -> dg.RunRequest | dg.SkipReason:
+    if decision.due:
+        return dg.RunRequest(tags={REASON: decision.reason})
+    return dg.SkipReason(f"No training: {decision.reason}.")
+
+
+def retraining_sensors(settings: RetrainingSettings) -> list[dg.SensorDefinition]:
+    """Build the sensor that retrains; none where retraining is off."""
+
+    @dg.sensor(
+        job=train,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        minimum_interval_seconds=60,
+        description=f"Trains once {settings.min_new_wafers} labelled wafers are new, "
+        f"{settings.cooldown_hours:g} h after the last training at the earliest.",
+    )
+    def retrain(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _request(_decide(context.instance, settings.min_new_wafers, settings.cooldown_hours))
+
+    return [retrain] if settings.enabled else []
+
+
+def retraining_schedules(settings: RetrainingSettings) -> list[dg.ScheduleDefinition]:
+    """Build the schedule that retrains; none where there is no schedule or retraining is off."""
+    if not settings.enabled or settings.schedule is None:
+        return []
+
+    @dg.schedule(
+        job=train,
+        cron_schedule=settings.schedule,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Trains if a labelled wafer is new, whatever the sensor's thresholds are.",
+    )
+    def retrain_on_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return _request(_decide(context.instance, 1, 0))
+
+    return [retrain_on_schedule]

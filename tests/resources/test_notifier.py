@@ -1,0 +1,222 @@
+"""Messages to people: they arrive, tell no secret, and do not come in floods."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from resources.notifier import NotificationError, Notifier, redact
+from wafer_assets.settings import NotificationSettings
+
+EIGHT = 1_800_000_000.0  # 2027-01-15 08:00 UTC
+
+
+class Inbox(ThreadingHTTPServer):
+    """A service that takes messages, or refuses them while its status is no 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 200
+        self.messages: list[dict[str, str]] = []
+        self.url = f"json://robot:hunter2@127.0.0.1:{self.server_port}/t0ken"
+
+    @property
+    def bodies(self) -> list[str]:
+        return [message["message"] for message in self.messages]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.status == 200:
+            self.server.messages.append(content)
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with Inbox() as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+SetClock = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
+    """Stop the clock so many minutes after eight."""
+
+    def stop(minutes: float) -> None:
+        monkeypatch.setattr("resources.notifier.time", lambda: EIGHT + 60 * minutes)
+
+    stop(0)
+    return stop
+
+
+def notifier(*urls: str, max_per_hour: int = 20) -> Notifier:
+    return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in urls), max_per_hour=max_per_hour))
+
+
+def test_without_addresses_a_message_is_in_the_log(
+    instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier().send(instance, "Run failed", "It broke.")
+    assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("wafer.notifications", "WARNING", "Run failed\nIt broke.")
+    ]
+
+
+def test_a_message_gets_to_every_address_and_the_log(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier(inbox.url, inbox.url).send(instance, "Run failed", "It <broke> & \\n stopped.")
+    assert [(message["title"], message["message"]) for message in inbox.messages] == [
+        ("Run failed", "It <broke> & \\n stopped.")
+    ] * 2
+    assert "It <broke>" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("mongodb://user:password@host/db?x=1", "mongodb://***@host/db?x=1"),
+        ("mongodb+srv://user:p/w@d@host, s3://k@bucket/key", "mongodb+srv://***@host, s3://***@bucket/key"),
+        ("'postgresql://u:p@db' and \"https://token@host/\"", "'postgresql://***@db' and \"https://***@host/\""),
+        ("s3://lake/a@b.csv from someone@example.com", "s3://lake/a@b.csv from someone@example.com"),
+        ("http://host:80/x\nme@example.com", "http://host:80/x\nme@example.com"),
+    ],
+)
+def test_users_and_passwords_are_taken_out_of_urls(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+
+
+def test_messages_tell_no_password(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier(inbox.url).send(instance, "No http://u:geheim@s3", "No answer of mongodb://wafer:geheim@host:27017/db.")
+    assert inbox.messages[0]["title"] == "No http://***@s3"
+    assert inbox.bodies == ["No answer of mongodb://***@host:27017/db."]
+    assert "geheim" not in caplog.text
+
+
+def test_addresses_that_fail_are_named_by_number_and_never_shown(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.NOTSET)
+    inbox.status = 500
+    bad = ["slack://hunter2", "hunter2-t0ken", "unknown://t0ken/hunter2", "json://[t0ken:hunter2"]
+    with pytest.raises(NotificationError, match="WAFER_NOTIFICATIONS__URLS") as failure:
+        notifier(inbox.url, *bad).send(instance, "Run failed", "It broke.")
+    assert failure.value.code == "notification_failed"
+    assert not failure.value.reached
+    assert "number 1 (json), number 2 (slack), number 3 (no URL), number 4 (unknown), number 5 (json)" in str(
+        failure.value
+    )
+    assert failure.value.__cause__ is None
+    assert failure.value.__context__ is None
+    shown = "".join([str(failure.value), caplog.text, *capfd.readouterr()])
+    assert "hunter2" not in shown
+    assert "t0ken" not in shown
+
+
+def test_addresses_are_not_logged_when_all_goes_well_either(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.NOTSET)
+    notifier(inbox.url).send(instance, "Run failed", "It broke.")
+    assert inbox.bodies == ["It broke."]
+    assert "hunter2" not in caplog.text
+    assert "t0ken" not in caplog.text
+
+
+def test_a_bad_address_keeps_no_message_from_the_others(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(NotificationError, match=r"1 of 2 .* number 1 \(slack\)") as failure:
+        notifier("slack://x", inbox.url).send(instance, "Run failed", "It broke.")
+    assert failure.value.reached
+    assert inbox.bodies == ["It broke."]
+
+
+def test_no_more_than_the_limit_is_sent_in_any_hour(
+    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
+) -> None:
+    for minute in (0, 50, 55, 56, 61, 62):
+        set_clock(minute)
+        notifier(inbox.url, max_per_hour=2).send(instance, "", f"At {minute}.")
+    # The one of minute 0 is an hour ago at minute 61, that of minute 50 is not at minute 62.
+    assert [body.partition("\n")[0] for body in inbox.bodies] == ["At 0.", "At 50.", "At 61."]
+
+
+def test_what_was_held_back_is_counted_in_the_next_message_once(
+    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for minute in (0, 10, 20, 30, 61, 122):
+        set_clock(minute)
+        notifier(inbox.url, max_per_hour=1).send(instance, "Title", f"At {minute}.")
+    held_back = "3 more messages were held back since 2027-01-15 08:10 UTC; the Dagster UI shows all."
+    assert inbox.bodies == ["At 0.", f"At 61.\n\n{held_back}", "At 122."]
+    assert "At 20." in caplog.text
+
+
+def test_one_held_back_message_is_told_in_the_singular(
+    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
+) -> None:
+    for minute in (0, 1, 61):
+        set_clock(minute)
+        notifier(inbox.url, max_per_hour=1).send(instance, "Title", "Body.")
+    assert "1 more message was held back since" in inbox.bodies[-1]
+
+
+def test_a_message_that_reached_nobody_does_not_count(
+    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
+) -> None:
+    limited = notifier(inbox.url, max_per_hour=1)
+    limited.send(instance, "Title", "First.")
+    limited.send(instance, "Title", "Held back.")
+    set_clock(61)
+    inbox.status = 503
+    for _ in range(2):
+        with pytest.raises(NotificationError):
+            limited.send(instance, "Title", "Second.")
+    inbox.status = 200
+    limited.send(instance, "Title", "Second.")
+    assert len(inbox.bodies) == 2
+    assert inbox.bodies[1].startswith("Second.\n\n1 more message ")
+
+
+def test_a_clock_that_was_set_back_stops_nothing(
+    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
+) -> None:
+    limited = notifier(inbox.url, max_per_hour=1)
+    limited.send(instance, "Title", "At eight.")
+    set_clock(-600)
+    limited.send(instance, "Title", "Ten hours earlier.")
+    limited.send(instance, "Title", "Held back.")
+    assert inbox.bodies == ["At eight.", "Ten hours earlier."]
+
+
+def test_a_restart_forgets_nothing(inbox: Inbox, tmp_path: Path, set_clock: SetClock) -> None:
+    for minute in (0, 1, 61):
+        set_clock(minute)
+        with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+            notifier(inbox.url, max_per_hour=1).send(instance, "Title", f"At {minute}.")
+    assert [body.partition("\n")[0] for body in inbox.bodies] == ["At 0.", "At 61."]
+    assert "1 more message" in inbox.bodies[1]

@@ -1,0 +1,337 @@
+"""Failures reach people: runs that failed for good, and files that broke the contract, each once."""
+
+import json
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from resources.notifier import NotificationError, Notifier
+from schemas.loader import Line
+from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
+from wafer_assets.settings import NotificationSettings
+
+
+class Inbox(ThreadingHTTPServer):
+    """A service that takes messages, or refuses them while its status is no 200."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = 200
+        self.titles: list[str] = []
+        self.bodies: list[str] = []
+
+    def notifier(self, *more_urls: str) -> Notifier:
+        urls = (f"json://127.0.0.1:{self.server_port}/", *more_urls)
+        return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in urls)))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Inbox
+
+    def do_POST(self) -> None:
+        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.server.status == 200:
+            self.server.titles.append(content["title"])
+            self.server.bodies.append(content["message"])
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    with Inbox() as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+# Runs
+
+
+class FailConfig(dg.Config):
+    message: str
+    described: bool = False
+
+
+@dg.op
+def fail(config: FailConfig) -> None:
+    if config.described:
+        raise dg.Failure(config.message)
+    try:
+        raise ValueError(config.message)
+    except ValueError as error:
+        raise RuntimeError("Something went wrong.") from error
+
+
+@dg.job
+def break_down() -> None:
+    fail()
+
+
+@dg.asset(key=["training", "breaks"], partitions_def=dg.StaticPartitionsDefinition(["a.csv", "b.csv"]))
+def breaks() -> None:
+    raise ValueError("no wafers")
+
+
+def broken_config(message: str, **config: bool) -> dict[str, object]:
+    return {"ops": {"fail": {"config": {"message": message, **config}}}}
+
+
+def failed_run(
+    instance: dg.DagsterInstance, message: str = "no wafers", tags: Mapping[str, str] | None = None, **config: bool
+) -> dg.ExecuteInProcessResult:
+    return break_down.execute_in_process(
+        instance=instance, run_config=broken_config(message, **config), tags=dict(tags or {}), raise_on_error=False
+    )
+
+
+def tell(
+    instance: dg.DagsterInstance,
+    ended: dg.ExecuteInProcessResult | dg.DagsterEvent,
+    notifier: Notifier,
+    run_id: str = "",
+) -> None:
+    if isinstance(ended, dg.ExecuteInProcessResult):
+        run_id = ended.run_id
+        ended = next(event for event in ended.all_events if event.event_type == dg.DagsterEventType.RUN_FAILURE)
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    with dg.build_run_status_sensor_context(
+        "notify_run_failure", ended, instance, run, resources={"notifier": notifier}
+    ) as context:
+        notify_run_failure(context)
+
+
+def test_a_failed_run_is_told_with_its_innermost_error(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    result = failed_run(instance)
+    tell(instance, result, inbox.notifier())
+    assert inbox.titles == ["Run failed: break_down"]
+    assert inbox.bodies == [
+        "break_down failed.\n"
+        "fail: ValueError: no wafers\n"
+        f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {result.run_id}."
+    ]
+
+
+def test_a_described_failure_is_told_in_its_own_words(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    tell(instance, failed_run(instance, "Send these again.", described=True), inbox.notifier())
+    assert "\nfail: Send these again.\n" in inbox.bodies[0]
+
+
+def test_a_run_from_the_asset_graph_is_told_by_its_assets_and_partitions(
+    inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    job = dg.Definitions(assets=[breaks]).resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance, asset_selection=[breaks.key], partition_key="b.csv", raise_on_error=False
+    )
+    tell(instance, result, inbox.notifier())
+    assert inbox.titles == ["Run failed: training/breaks"]
+    assert "\nPartition: b.csv\n" in inbox.bodies[0]
+
+
+def test_a_range_of_partitions_is_told_by_its_ends(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    tags = {"dagster/asset_partition_range_start": "a.csv", "dagster/asset_partition_range_end": "z.csv"}
+    tell(instance, failed_run(instance, tags=tags), inbox.notifier())
+    assert "\nPartitions: a.csv to z.csv\n" in inbox.bodies[0]
+
+
+def test_only_the_last_try_of_a_retried_run_is_told(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    for will_retry in ("true", "false"):
+        tell(instance, failed_run(instance, tags={"dagster/will_retry": will_retry}), inbox.notifier())
+    assert len(inbox.titles) == 1
+
+
+def test_a_long_error_is_cut_without_baring_its_passwords(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    # The password lies across the cut.
+    tell(instance, failed_run(instance, "x" * 460 + " mongodb://wafer:geheimgeheim@host" + "y" * 500), inbox.notifier())
+    (line,) = (line for line in inbox.bodies[0].splitlines() if line.startswith("fail: "))
+    assert len(line.removeprefix("fail: ")) == 500
+    assert "geheim" not in line
+    assert "mongodb://***@host" in line
+
+
+def test_a_run_that_failed_outside_of_its_steps_is_told_too(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(break_down, run_config=broken_config("no wafers"))
+    tell(instance, instance.report_run_failed(run, "The pod was evicted."), inbox.notifier(), run.run_id)
+    assert "\nThe pod was evicted.\n" in inbox.bodies[0]
+
+
+def test_a_failed_run_is_told_by_a_later_tick_if_nobody_could_be_reached(
+    inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    def tick(cursor: str | None) -> str | None:
+        with dg.build_sensor_context(
+            instance, cursor=cursor, resources={"notifier": inbox.notifier()}, definitions=dg.Definitions()
+        ) as context:
+            return notify_run_failure.evaluate_tick(context).cursor
+
+    cursor = tick(None)
+    failed_run(instance)
+    inbox.status = 500
+    with pytest.raises(NotificationError):
+        tick(cursor)
+    inbox.status = 200
+    tick(tick(cursor))
+    assert inbox.titles == ["Run failed: break_down"]
+
+
+# Quarantine
+
+
+def refuse(
+    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", line: Line = "training"
+) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            dg.AssetKey([line, "quarantined_batches"]),
+            partition=batch,
+            metadata={"reason_counts": dg.MetadataValue.json(dict(reasons))},
+            tags={"dagster/data_version": etag},
+        )
+    )
+
+
+class Quarantine:
+    """The sensor of a line, ticking as the daemon makes it: a tick that fails leaves the cursor."""
+
+    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, line: Line = "training") -> None:
+        self.sensor = notify_quarantine(line)
+        self.instance = instance
+        self.notifier = notifier
+        self.cursor: str | None = None
+
+    def tick(self) -> str:
+        with dg.build_sensor_context(
+            self.instance, cursor=self.cursor, resources={"notifier": self.notifier}
+        ) as context:
+            result = self.sensor.evaluate_tick(context)
+        self.cursor = result.cursor
+        assert not result.run_requests
+        return result.skip_message or ""
+
+
+@pytest.fixture
+def quarantine(inbox: Inbox, instance: dg.DagsterInstance) -> Quarantine:
+    return Quarantine(instance, inbox.notifier())
+
+
+def test_a_refused_file_is_told_once(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
+    assert quarantine.tick() == "No file went to quarantine."
+    refuse(instance, "a.csv", {"missing_column": 1, "not_a_number": 7})
+    assert quarantine.tick().startswith("Told of 1 training file.")
+    assert quarantine.tick() == "No file went to quarantine."
+    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.bodies == [
+        "a.csv: not_a_number (7), missing_column (1)\n"
+        "`wafer quarantine show <batch> --line training` says what is wrong and what to do; "
+        "`wafer quarantine replay` judges files again."
+    ]
+
+
+def test_many_refused_files_are_told_in_one_message(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
+) -> None:
+    for number in range(13):
+        refuse(instance, f"{number}.csv", {"bad_name": 1})
+    quarantine.tick()
+    assert inbox.titles == ["13 training files in quarantine"]
+    assert inbox.bodies[0].splitlines()[:-1] == [
+        *(f"{number}.csv: bad_name (1)" for number in range(10)),
+        "and 3 more",
+    ]
+
+
+def test_more_files_than_a_tick_reads_are_left_to_the_next(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sensors.notifications.MAX_EVENTS", 3)
+    for number in range(5):
+        refuse(instance, f"{number}.csv", {"bad_name": 1})
+    for _ in range(3):
+        quarantine.tick()
+    assert inbox.titles == ["3 training files in quarantine", "2 training files in quarantine"]
+
+
+def test_the_same_file_refused_again_for_the_same_reasons_is_not_told(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
+) -> None:
+    refuse(instance, "a.csv", {"bad_name": 1})
+    refuse(instance, "a.csv", {"bad_name": 1})
+    quarantine.tick()
+    refuse(instance, "a.csv", {"bad_name": 1})
+    assert quarantine.tick() == "No file is new in quarantine. 1 were refused before for the same reasons."
+    assert quarantine.tick() == "No file went to quarantine."
+    assert inbox.titles == ["1 training file in quarantine"]
+
+
+def test_another_file_or_another_reason_is_told(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
+) -> None:
+    for etag, code in (("1", "bad_name"), ("2", "bad_name"), ("2", "not_a_number")):
+        refuse(instance, "a.csv", {code: 1}, etag)
+        quarantine.tick()
+    assert [body.splitlines()[0] for body in inbox.bodies] == [
+        "a.csv: bad_name (1)",
+        "a.csv: bad_name (1)",
+        "a.csv: not_a_number (1)",
+    ]
+
+
+def test_a_file_that_changed_between_two_ticks_is_told_as_it_is_now(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
+) -> None:
+    refuse(instance, "a.csv", {"bad_name": 1}, "1")
+    refuse(instance, "a.csv", {"not_a_number": 2}, "2")
+    quarantine.tick()
+    assert [body.splitlines()[:-1] for body in inbox.bodies] == [["a.csv: not_a_number (2)"]]
+
+
+def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
+    refuse(instance, "a.csv", {"bad_name": 1}, line="prediction")
+    quarantine.tick()
+    assert inbox.titles == []
+    Quarantine(instance, inbox.notifier(), "prediction").tick()
+    assert inbox.titles == ["1 prediction file in quarantine"]
+
+
+def test_what_could_not_be_sent_is_sent_by_a_later_tick(
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
+) -> None:
+    refuse(instance, "a.csv", {"bad_name": 1})
+    inbox.status = 500
+    with pytest.raises(NotificationError, match=r"number 1 \(json\)"):
+        quarantine.tick()
+    inbox.status = 200
+    refuse(instance, "b.csv", {"bad_name": 1})
+    quarantine.tick()
+    assert inbox.titles == ["2 training files in quarantine"]
+
+
+def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    quarantine = Quarantine(instance, inbox.notifier("slack://x"))
+    refuse(instance, "a.csv", {"bad_name": 1})
+    for _ in range(2):
+        quarantine.tick()
+    assert inbox.titles == ["1 training file in quarantine"]
+
+
+def test_the_sensors_run_by_themselves() -> None:
+    assert [sensor.name for sensor in NOTIFICATION_SENSORS] == [
+        "notify_run_failure",
+        "notify_training_quarantine",
+        "notify_prediction_quarantine",
+    ]
+    assert {sensor.default_status for sensor in NOTIFICATION_SENSORS} == {dg.DefaultSensorStatus.RUNNING}
