@@ -8,10 +8,10 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev test lint types validate unit lock clean
+.PHONY: help setup demo serve dev screenshots test lint types validate unit lock clean
 
 help: ## Show what each target does.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Create .venv from the hash-pinned lock.
 
@@ -48,6 +48,9 @@ validate: setup
 
 unit: setup ## Run the tests alone; ARGS=... goes to pytest.
 	@$(BIN)/pytest $(ARGS)
+
+screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
+	@$(BIN)/python -m tests.screenshots
 
 lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt

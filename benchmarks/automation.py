@@ -161,9 +161,9 @@ class Watch:
         deadline = time.time() + PATIENCE_SECONDS
         while time.time() < deadline:
             self.look()
-            if all(name in self.arrived for name in names):
-                if self.tables and self.tables[-1][1] == len(self.sent) * self.wafers:
-                    return max(self.arrived[name] for name in names), self.tables[-1][0]
+            complete = self.tables and self.tables[-1][1] == len(self.sent) * self.wafers
+            if complete and all(name in self.arrived for name in names):
+                return max(self.arrived[name] for name in names), self.tables[-1][0]
             time.sleep(1)
         missing = [name for name in names if name not in self.arrived]
         raise RuntimeError(f"{len(missing)} of {len(names)} files have no outcome after {PATIENCE_SECONDS} s")
@@ -273,6 +273,7 @@ def tick(known: int) -> list[Figure]:
     import dagster as dg
 
     from resources.local_services import LocalServices
+    from resources.mongo import WaferStore
     from resources.s3 import S3Store
     from wafer_assets.assets.batches import landing_key
     from wafer_assets.definitions import build_defs
@@ -297,7 +298,9 @@ def tick(known: int) -> list[Figure]:
         cursor = None
         for _ in range(2):  # the first tick searches for what was forgotten, the second is as usual
             began = time.perf_counter()
-            context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursor, resources={"s3": store, "wafers": WaferStore(settings)}
+            )
             result = repository.get_sensor_def("land_training_batches").evaluate_tick(context)
             cursor = result.cursor
             times.setdefault("landing, first tick" if not times else "landing", time.perf_counter() - began)

@@ -24,7 +24,9 @@ RETRY = "7 * * * *"
 
 def _named(label: str, trigger: Condition, *gates: Condition) -> Condition:
     """Remember a trigger until the asset is requested or updated; ask once the gates are open."""
-    conditions = (trigger.since_last_handled(), ~dg.AutomationCondition.in_progress(), *gates)
+    # Not `since_last_handled`, which takes everything for handled when it is evaluated for the first time.
+    handled = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
+    conditions = (trigger.since(handled), ~dg.AutomationCondition.in_progress(), *gates)
     conjunction: Any = reduce(and_, conditions)
     named: Condition = conjunction.with_label(label)
     return named

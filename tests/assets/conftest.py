@@ -16,6 +16,11 @@ from wafer_assets.settings import Settings
 Ingest = Callable[[Mapping[str, bytes]], dg.ExecuteInProcessResult]
 
 
+@pytest.fixture(autouse=True)
+def _retries_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)
+
+
 @pytest.fixture
 def instance() -> Iterable[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:

@@ -76,6 +76,12 @@ def notifier(*urls: str, max_per_hour: int = 20) -> Notifier:
     return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in urls), max_per_hour=max_per_hour))
 
 
+@pytest.fixture(autouse=True)
+def _warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The command line, which other tests call, quiets the root logger of its process."""
+    caplog.set_level(logging.WARNING)
+
+
 def test_without_addresses_a_message_is_in_the_log(
     instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
 ) -> None:

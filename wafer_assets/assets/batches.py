@@ -175,6 +175,9 @@ def _ingested(
             return ingest_batch(schema, batch, s3, wafers)
         except ObjectNotFoundError:
             return None
+        except Exception as error:
+            error.add_note(f"This happened to the batch {batch!r}.")  # servers do not say what they were asked for
+            raise
 
     # One batch waits for the servers while the other is validated, and Dagster writes its events meanwhile.
     with ThreadPoolExecutor(WORKERS) as pool:

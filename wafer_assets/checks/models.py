@@ -24,13 +24,16 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
         miscounted = wafers.miscounted(line, manifests)
         return dg.AssetCheckResult(
             passed=not waiting and not miscounted,
+            # Batches that wait may just have landed; wafers that are not as many as they should be are a defect.
+            severity=dg.AssetCheckSeverity.ERROR if miscounted else dg.AssetCheckSeverity.WARN,
             metadata={
                 "received": len(known),
                 "with_outcome": len(manifests),
                 "waiting": dg.MetadataValue.json(waiting[:100]),
                 "miscounted": dg.MetadataValue.json(miscounted[:100]),
             },
-            description="Materialize the batches that are waiting or miscounted.",
+            description=f"{len(waiting)} batches wait for their outcome; {len(miscounted)} have other wafers in MongoDB "
+            "than their manifest says: materialize their records again.",
         )
 
     return check

@@ -306,14 +306,17 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
     from resources.predictions import PredictionStore
     from wafer_assets.landing import waiting_batches
 
-    waiting = waiting_batches(WaferStore(settings).batches("prediction"), PredictionStore(settings).scored())
+    known = WaferStore(settings).batches("prediction")
+    waiting = waiting_batches(known, PredictionStore(settings).scored())
     if not waiting:
         console.print("No batch waits to be scored.")
         return
     if Tracking(settings.mlflow).version(CHAMPION) is None:
         console.print(f"{len(waiting)} batches wait. {NoChampionError()}")
         return
-    _run_batches(settings, instance, "prediction", "predict", waiting)
+    # Refused batches have nothing to score and cost nothing, and without them every one would split the run.
+    refused = [item.batch for item in known if not item.sha256]
+    _run_batches(settings, instance, "prediction", "predict", [*waiting, *refused])
 
 
 @main.command()

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wafer_assets.console import console, output
-from wafer_assets.settings import load_settings
+from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from resources.mlflow import BundleVersion, Tracking
@@ -129,7 +129,7 @@ def promote(version: int, reason: str) -> None:
         reason=reason,
         figures={},
     )
-    _tell(record)
+    _tell(settings, record)
 
 
 @models.command()
@@ -147,7 +147,7 @@ def rollback(reason: str, to: int | None) -> None:
 
     settings = load_settings()
     record = promotion.rollback(Tracking(settings.mlflow), PromotionLog(settings), by=getuser(), reason=reason, to=to)
-    _tell(record)
+    _tell(settings, record)
 
 
 def _version(tracking: "Tracking", name: str) -> "BundleVersion":
@@ -159,6 +159,24 @@ def _version(tracking: "Tracking", name: str) -> "BundleVersion":
     return version
 
 
-def _tell(record: "Promotion") -> None:
+def _tell(settings: Settings, record: "Promotion") -> None:
+    """Say what was decided here and in the Dagster UI, where batches may wait for a champion."""
+    import dagster as dg
+
+    from wafer_assets.assets.common import training_key
+    from wafer_assets.instance import open_instance
+
+    with open_instance(settings) as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(
+                training_key("champion"),
+                metadata={
+                    "decision": record.action,
+                    "reasons": dg.MetadataValue.md(f"- By {record.by}: {record.reason}"),
+                    "champion_version": record.version,
+                },
+                tags={"dagster/data_version": str(record.version)},
+            )
+        )
     before = f", in place of version {record.previous}" if record.previous else ""
     console.print(f"Version {record.version} is champion{before}.")

@@ -1,0 +1,84 @@
+"""Governed retraining as the daemon sees it: the sensor's word on an instance, and its settings."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import dagster as dg
+import pytest
+
+from jobs.training import train
+from sensors.retraining import REASON, retraining_schedules, retraining_sensors
+from wafer_assets.settings import RetrainingSettings
+
+SETTINGS = RetrainingSettings(min_new_wafers=500, cooldown_hours=24)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp() as instance:
+        yield instance
+
+
+def rows(instance: dg.DagsterInstance, asset: str, count: int) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(["training", asset], metadata={"dagster/row_count": count})
+    )
+
+
+def ask(instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS) -> dg.RunRequest | dg.SkipReason:
+    (sensor,) = retraining_sensors(settings)
+    answer = sensor(dg.build_sensor_context(instance=instance))
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
+
+
+def trained(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    instance.add_run(dg.DagsterRun(train.name, run_id=str(uuid4()), status=status))
+
+
+def test_enough_new_wafers_start_a_training_that_says_why(instance: dg.DagsterInstance) -> None:
+    rows(instance, "features", 1_000)
+    rows(instance, "wafer_table", 1_400)
+    answer = ask(instance)
+    assert isinstance(answer, dg.SkipReason)
+    assert "400 new labelled wafers" in str(answer.skip_message)
+    rows(instance, "wafer_table", 1_600)
+    answer = ask(instance)
+    assert isinstance(answer, dg.RunRequest)
+    assert answer.tags[REASON] == "600 new labelled wafers, no training before"
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+def test_a_training_cools_down_even_if_it_failed(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
+    rows(instance, "wafer_table", 1_600)
+    trained(instance, status)
+    answer = ask(instance)
+    assert isinstance(answer, dg.SkipReason)
+    assert "24 h are wanted" in str(answer.skip_message)
+    assert isinstance(ask(instance, RetrainingSettings(cooldown_hours=0)), dg.RunRequest)
+
+
+def test_one_training_at_a_time(instance: dg.DagsterInstance) -> None:
+    rows(instance, "wafer_table", 1_600)
+    trained(instance, dg.DagsterRunStatus.STARTED)
+    answer = ask(instance, RetrainingSettings(cooldown_hours=0))
+    assert isinstance(answer, dg.SkipReason)
+    assert "under way" in str(answer.skip_message)
+
+
+def test_a_schedule_trains_as_soon_as_one_wafer_is_new(instance: dg.DagsterInstance) -> None:
+    (schedule,) = retraining_schedules(RetrainingSettings(schedule="0 3 * * 1"))
+    context = dg.build_schedule_context(instance=instance)
+    rows(instance, "wafer_table", 1_600)
+    rows(instance, "features", 1_600)
+    assert schedule.evaluate_tick(context).run_requests == []
+    rows(instance, "wafer_table", 1_601)
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.tags[REASON].startswith("1 new labelled wafers")
+
+
+def test_one_setting_turns_it_off() -> None:
+    off = RetrainingSettings(enabled=False, schedule="0 3 * * 1")
+    assert retraining_sensors(off) == []
+    assert retraining_schedules(off) == []
+    assert retraining_schedules(RetrainingSettings()) == []
