@@ -11,6 +11,8 @@ INGESTED = dg.AssetSelection.assets(
     *([line, asset] for line in BATCHES for asset in ("validated_batches", "wafer_records"))
 )
 """What is ingested of every batch, on both lines."""
+FOLLOWING = dg.AssetSelection.assets(*([line, "batch_ledger"] for line in BATCHES), ["training", "wafer_table"])
+"""What sums up all batches."""
 
 # Ingestion is one step over many small files: a process of its own per step would only add seconds.
 ingest_training = dg.define_asset_job(

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from jobs.prediction import PREDICTED
-from jobs.training import INGESTED
+from jobs.training import FOLLOWING, INGESTED
 from wafer_assets.settings import AutomationSettings
 
 
@@ -22,6 +22,6 @@ def automation_sensors(settings: AutomationSettings) -> list[dg.AutomationCondit
     return [
         sensor("ingest_new_batches", INGESTED, "Ingests files that landed."),
         # Of its own: in one backfill with the batches, ledger and table would wait for the last of them.
-        sensor("follow_batches", dg.AssetSelection.all() - INGESTED - PREDICTED, "Updates ledger and training table."),
+        sensor("follow_batches", FOLLOWING, "Updates ledger and training table."),
         sensor("score_new_records", PREDICTED, "Scores accepted batches that wait."),
     ]

@@ -87,7 +87,7 @@ class AutomationSettings(_Section):
         default=30, description="Seconds between two evaluations of the automation conditions."
     )
     max_reports: Annotated[int, Field(ge=1, le=1_000)] = Field(
-        default=400, description="Files of a line that one look reports at most; the next look takes the rest."
+        default=300, description="Files of a line that one look reports at most; the next look takes the rest."
     )
     retry_minutes: Annotated[float, Field(gt=0)] = Field(
         default=30.0, description="Minutes after which a file that still has no outcome is reported once more."

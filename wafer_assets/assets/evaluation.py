@@ -16,8 +16,8 @@ from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_result
     ins={"table": training_input("wafer_table")},
     # The models first: a table that cannot be learned from fails there, before the long part.
     deps=[training_key("cluster_models")],
-    description="Out-of-fold predictions of the whole model under both protocols, repeated k-fold and "
-    "time-ordered, and the metrics with 95% intervals that follow from them.",
+    description="Out-of-fold predictions of the whole model under three protocols, repeated k-fold, time split and "
+    "rolling refit, and the metrics with 95% intervals that follow from them.",
     group_name="models",
     owners=OWNERS,
     kinds={"scikitlearn", "parquet"},

@@ -175,7 +175,7 @@ def _documents(scores: "Scores") -> list[dict[str, Any]]:
 
 def _inspection_list(scores: "Scores") -> dg.TableMetadataValue:
     riskiest = scores.rows.sort_values("probability", ascending=False, kind="stable").head(LISTED)
-    records = riskiest[["wafer", "probability", "faulty", "cluster", "drivers"]].to_dict("records")
+    records = riskiest[["wafer", "probability", "faulty", "cluster", "drivers"]].round(4).to_dict("records")
     return dg.MetadataValue.table(
         [dg.TableRecord({str(name): value for name, value in record.items()}) for record in records]
     )

@@ -529,7 +529,11 @@ def dev(port: int | None) -> None:
     try:
         port = port or free_port(3000)
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
-        environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home or dagster_home(settings))}
+        environment = {
+            "PYTHONWARNINGS": "ignore",  # Dagster's remarks on itself
+            **os.environ,
+            "DAGSTER_HOME": str(settings.dagster_home or dagster_home(settings)),
+        }
         # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its children.
         with (
             served(settings) as reports,
