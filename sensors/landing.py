@@ -14,6 +14,7 @@ from wafer_assets.landing import (
     report_raw_batches,
     report_vanished,
     reported_files,
+    settled_batches,
     vanished_batches,
 )
 from wafer_assets.settings import AutomationSettings
@@ -57,15 +58,8 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
         sweep = _Sweep.model_validate_json(context.cursor) if context.cursor else _Sweep()
         # The difference, because a clock that was put back must not stop the search.
         if abs(time.time() - sweep.at) >= settings.retry_minutes * 60:
-            # What a killed run stored counts once Dagster was told of it, because scoring waits to be told.
-            records = dg.AssetKey([line, "wafer_records"])
-            told = instance.get_latest_storage_id_by_partition(records, dg.DagsterEventType.ASSET_MATERIALIZATION)
-            outcomes = {
-                batch: etag
-                for batch, etag in wafers.etags(line).items()
-                if batch in reported and told.get(batch, 0) > reported[batch].event
-            }
-            overdue = overdue_batches(reported, outcomes, sweep.event)
+            settled = settled_batches(instance, line, reported, wafers.etags(line))
+            overdue = overdue_batches(reported, settled, sweep.event)
             there = changed_batches(line, listing, {})
             again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
             report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))

@@ -71,18 +71,32 @@ def vanished_batches(line: Line, listing: Iterable[StoredObject], reported: Mapp
     return [batch for batch, file in reported.items() if not file.vanished and batch not in there]
 
 
-def overdue_batches(reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str], until: float) -> list[str]:
-    """Return the batches that were reported up to the event `until` and have no outcome for that version.
+def settled_batches(
+    instance: dg.DagsterInstance, line: Line, reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the outcomes that Dagster was told of after the file: what a killed run stored may lack the telling.
 
     Parameters
     ----------
     outcomes
         ETag of the file behind each batch's outcome.
     """
+    told = instance.get_latest_storage_id_by_partition(
+        dg.AssetKey([line, "wafer_records"]), dg.DagsterEventType.ASSET_MATERIALIZATION
+    )
+    return {
+        batch: etag
+        for batch, etag in outcomes.items()
+        if batch in reported and told.get(batch, 0) > reported[batch].event
+    }
+
+
+def overdue_batches(reported: Mapping[str, ReportedFile], settled: Mapping[str, str], until: float) -> list[str]:
+    """Return the batches that were reported up to the event `until` and have no outcome for that version."""
     return [
         batch
         for batch, file in reported.items()
-        if not file.vanished and file.event <= until and outcomes.get(batch) != file.etag
+        if not file.vanished and file.event <= until and settled.get(batch) != file.etag
     ]
 
 

@@ -6,9 +6,9 @@ batch is either accepted with all its wafers or refused with all its reasons, an
 
 import io
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
@@ -181,7 +181,15 @@ def _ingested(
 
     # One batch waits for the servers while the other is validated, and Dagster writes its events meanwhile.
     with ThreadPoolExecutor(WORKERS) as pool:
-        yield from zip(batches, pool.map(ingest, batches), strict=True)
+        begun: deque[tuple[str, Future[Outcome | None]]] = deque()
+        for batch in batches:
+            begun.append((batch, pool.submit(ingest, batch)))
+            # What is stored before Dagster is told of it has to be done again where a run is killed.
+            if len(begun) > 2 * WORKERS:
+                name, future = begun.popleft()
+                yield name, future.result()
+        for name, future in begun:
+            yield name, future.result()
 
 
 def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> Outcome:

@@ -32,8 +32,8 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
                 "waiting": dg.MetadataValue.json(waiting[:100]),
                 "miscounted": dg.MetadataValue.json(miscounted[:100]),
             },
-            description=f"{len(waiting)} batches wait for their outcome; {len(miscounted)} have more or fewer wafers in "
-            "MongoDB than they should: materialize their records again.",
+            description=f"{len(waiting)} batches wait for their outcome; {len(miscounted)} have more or fewer wafers "
+            "in MongoDB than they should: materialize their records again.",
         )
 
     return check

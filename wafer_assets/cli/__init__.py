@@ -240,10 +240,11 @@ def ingest(line: Line, everything: bool, first: str | None, last: str | None) ->
 def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, everything: bool = False) -> None:
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.landing import changed_batches, report_raw_batches
+    from wafer_assets.landing import changed_batches, report_raw_batches, reported_files, settled_batches
 
     s3 = S3Store(settings)
-    known = {} if everything else WaferStore(settings).etags(line)
+    outcomes = {} if everything else WaferStore(settings).etags(line)
+    known = settled_batches(instance, line, reported_files(instance, line), outcomes)
     found = changed_batches(line, s3.list_objects(s3.landing, f"{line}/"), known)
     if not found:
         console.print("No file is new or changed.")
