@@ -108,8 +108,13 @@ def daemon(settings: "Settings") -> Iterator[None]:
         try:
             yield
         finally:
+            children = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             process.wait(60)
+            # The code server would wait for a heartbeat that does not come.
+            _, alive = psutil.wait_procs(children, 5)
+            for child in alive:
+                child.kill()
 
 
 @dataclass

@@ -13,7 +13,7 @@ What became of a batch is one document of the collection ``batches``: its manife
 ``_id``. Records and manifest change in one transaction, and are read in one snapshot.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -234,12 +234,14 @@ class WaferStore(MongoStore):
         _, frame = self._read(line, batch)
         return frame
 
-    def read_batches(self, line: Line) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
-        """Read all accepted batches of a line by name, one at a time, each with the manifest it belongs to.
+    def read_batches(self, line: Line, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
+        """Read the accepted batches of a line by name, one at a time, each with the manifest it belongs to.
 
         Each pair is one snapshot. A batch that leaves the store between the listing and its turn is left out.
         """
         for manifest in self.batches(line, "accepted"):
+            if manifest.batch in without:
+                continue
             try:
                 yield self._read(line, manifest.batch)
             except BatchNotFoundError:

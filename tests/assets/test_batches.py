@@ -7,10 +7,12 @@ import pytest
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, s3_client
-from schemas.loader import BatchSchema
+from schemas.loader import BatchSchema, Line
 from tests.assets.conftest import Ingest
 from wafer_assets.assets.batches import landing_key, quarantine_folder, validated_key
+from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
+from wafer_assets.domain.table import frame_hash, wafer_table
 from wafer_assets.settings import Settings
 
 
@@ -160,3 +162,45 @@ def test_a_vanished_file_fails_the_run_and_holds_up_no_other(
     (failure,) = [event for event in again.all_events if event.is_step_failure]
     assert gone in str(failure.step_failure_data.user_failure_data)
     assert len(mongo.batches("training", "accepted")) == len(good)
+
+
+def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
+    ingest: Ingest,
+    good: dict[str, bytes],
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    mongo: WaferStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = build_defs(settings).resolve_implicit_global_asset_job_def()
+    read: list[str] = []
+    read_one = WaferStore._read
+
+    def counted(store: WaferStore, line: Line, batch: str) -> object:
+        read.append(batch)
+        return read_one(store, line, batch)
+
+    def hash_of_table() -> str:
+        read.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(WaferStore, "_read", counted)
+            selection = {dg.AssetKey(["training", "wafer_table"])}
+            result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
+        found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches("training"))
+        (event,) = result.asset_materializations_for_node("training__wafer_table")
+        assert event.metadata["content_hash"].value == frame_hash(found)
+        assert event.metadata["superseded_rows"].value == lost
+        return frame_hash(found)
+
+    first, second, third = good
+    ingest({first: good[first], second: good[second]})
+    before = hash_of_table()
+    assert read == [first, second]
+    assert hash_of_table() == before
+    assert read == []
+    ingest({third: good[third]})
+    assert hash_of_table() != before
+    assert read == [third]
+    ingest({first: good[second]})  # all its wafers are superseded now
+    hash_of_table()
+    assert read == [first, second, third]

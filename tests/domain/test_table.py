@@ -44,6 +44,29 @@ def test_any_ids_have_one_order(ids: list[str], data: st.DataObject) -> None:
     assert sorted(shuffled, key=natural_key) == sorted(ids, key=natural_key)
 
 
+@given(
+    batches=st.dictionaries(
+        st.sampled_from([FIRST, SECOND, THIRD, "wafer_01012020_000001.csv"]),
+        st.dictionaries(st.sampled_from([f"Wafer-{n}" for n in range(12)]), st.floats(0, 9), min_size=1),
+        min_size=1,
+    ),
+    data=st.data(),
+)
+def test_batches_that_are_added_to_a_table_give_the_table_of_all(
+    batches: dict[str, dict[str, float]], data: st.DataObject
+) -> None:
+    frames = [(batch, frame(readings)) for batch, readings in batches.items()]
+    before = data.draw(st.integers(1, len(frames)))
+    whole, superseded = wafer_table(frames)
+
+    base, lost_before = wafer_table(frames[:before])
+    grown, lost = wafer_table(frames[before:], base)
+
+    pd.testing.assert_frame_equal(grown, whole, check_exact=True)
+    assert frame_hash(grown) == frame_hash(whole)
+    assert lost_before + lost == superseded
+
+
 def test_table_holds_each_wafer_once_in_time_order() -> None:
     batches = [(SECOND, frame({"Wafer-10": 1.0, "Wafer-3": 9.0})), (FIRST, frame({"Wafer-2": 2.0}))]
 

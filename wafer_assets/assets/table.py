@@ -1,11 +1,50 @@
 """The training table: one snapshot of all accepted labelled wafers."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pandas as pd
+from pydantic import BaseModel
 
+from resources.io_managers import FrameIOManager, value_key
 from resources.mongo import WaferStore
+from resources.s3 import ObjectNotFoundError, S3Store
 from wafer_assets.assets.common import OWNERS, training_key
 from wafer_assets.automation import follows_ledger
+
+MERGED_KEY = "training/wafer_table/merged.json"
+"""Where the lake keeps which batches the table holds."""
+
+
+class _Merged(BaseModel):
+    """What the last table was made of.
+
+    Attributes
+    ----------
+    content_hash
+        Of that table.
+    batches
+        Hash of the content of every batch that went into it.
+    superseded
+        Rows of these that lost to a later batch.
+    """
+
+    content_hash: str = ""
+    batches: dict[str, str] = {}
+    superseded: int = 0
+
+
+def _last_table(s3: S3Store) -> tuple[pd.DataFrame | None, _Merged]:
+    """Read the last table and what it was made of; nothing where the two are not of one run."""
+    from wafer_assets.domain.table import frame_hash
+
+    try:
+        merged = _Merged.model_validate_json(s3.get(s3.lake, MERGED_KEY))
+        frames = FrameIOManager(s3)
+        table = frames.decode(s3.get(s3.lake, value_key(training_key("wafer_table"), frames.extension)))
+    except ObjectNotFoundError:
+        return None, _Merged()
+    return (table, merged) if frame_hash(table) == merged.content_hash else (None, _Merged())
 
 
 @dg.asset(
@@ -20,15 +59,32 @@ from wafer_assets.automation import follows_ledger
     io_manager_key="frames",
     automation_condition=follows_ledger(),
 )
-def wafer_table(context: dg.AssetExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.Output[pd.DataFrame]:
-    """Merge the records of all accepted batches, batch by batch."""
+def wafer_table(
+    context: dg.AssetExecutionContext, s3: dg.ResourceParam[S3Store], wafers: dg.ResourceParam[WaferStore]
+) -> dg.Output[pd.DataFrame]:
+    """Merge the records of all accepted batches, batch by batch; what the last table holds is not read again."""
     from wafer_assets.domain.table import frame_hash
     from wafer_assets.domain.table import wafer_table as merge
 
-    table, superseded = merge((manifest.batch, frame) for manifest, frame in wafers.read_batches("training"))
+    base, merged = _last_table(s3)
+    accepted = {item.batch: item.sha256 for item in wafers.batches("training", "accepted")}
+    if not merged.batches.items() <= accepted.items():
+        # A batch was replaced or left, and what it had superseded is in no table.
+        base, merged = None, _Merged()
+    known, read = dict(merged.batches), {}
+
+    def new_batches() -> Iterator[tuple[str, pd.DataFrame]]:
+        for manifest, frame in wafers.read_batches("training", without=known):
+            read[manifest.batch] = str(manifest.sha256)
+            yield manifest.batch, frame
+
+    table, lost = merge(new_batches(), base)
+    superseded = merged.superseded + lost
     digest = frame_hash(table)
+    merged = _Merged(content_hash=digest, batches=known | read, superseded=superseded)
+    s3.put(s3.lake, MERGED_KEY, merged.model_dump_json().encode())
     batches = sorted(table["batch"].unique())
-    context.log.info(f"{len(table)} wafers of {len(batches)} batches")
+    context.log.info(f"{len(table)} wafers of {len(batches)} batches, of which {len(read)} are new")
     sensors = len(table.columns) - 3
     return dg.Output(
         table,

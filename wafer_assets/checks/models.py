@@ -1,7 +1,6 @@
 """Gates on the training line: what must hold before a later step may rely on an earlier one."""
 
 import dagster as dg
-import pandas as pd
 
 from resources.mongo import WaferStore
 from schemas.loader import Line
@@ -44,10 +43,14 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
     description="The table holds faulty and passed wafers; without both there is nothing to learn.",
     blocking=True,
 )
-def both_outcomes(wafer_table: pd.DataFrame) -> dg.AssetCheckResult:
-    """Refuse a table of one kind of wafer only."""
-    faults = int(wafer_table["faulty"].sum())
-    passed = len(wafer_table) - faults
+def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again."""
+    event = context.instance.get_latest_materialization_event(training_key("wafer_table"))
+    if event is None or event.asset_materialization is None:
+        raise dg.Failure("There is no table. Materialize training/wafer_table first.", allow_retries=False)
+    facts = event.asset_materialization.metadata
+    faults = int(str(facts["faulty_wafers"].value))
+    passed = int(str(facts["dagster/row_count"].value)) - faults
     return dg.AssetCheckResult(
         passed=faults > 0 and passed > 0,
         metadata={"faulty_wafers": faults, "passed_wafers": passed},

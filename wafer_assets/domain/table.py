@@ -44,7 +44,9 @@ def natural_key(wafer_id: str) -> NaturalKey:
     return tuple(parts), wafer_id
 
 
-def wafer_table(frames: Iterable[tuple[str, pd.DataFrame]]) -> tuple[pd.DataFrame, int]:
+def wafer_table(
+    frames: Iterable[tuple[str, pd.DataFrame]], base: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, int]:
     """Merge batch frames into one row per wafer, in time order.
 
     Where several batches hold the same wafer, the one with the latest time stamp in its name wins, or the
@@ -55,13 +57,15 @@ def wafer_table(frames: Iterable[tuple[str, pd.DataFrame]]) -> tuple[pd.DataFram
     ----------
     frames
         Batch names and batch frames, all frames with the same columns.
+    base
+        Table of other batches, to which these are added: the result is that of all of them.
 
     Returns
     -------
     table
         `wafer`, `batch`, the sensors and, for labelled frames, `faulty`.
     superseded
-        How many rows lost to a later batch.
+        How many rows lost to a later batch, without those that had lost in `base`.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def wafer_table(frames: Iterable[tuple[str, pd.DataFrame]]) -> tuple[pd.DataFram
     ValueError
         The frames differ in their columns.
     """
-    merged: _Merged | None = None
+    merged = None if base is None else _Merged.of(base)
     for batch, frame in frames:
         if merged is None:
             merged = _Merged(list(frame.columns))
@@ -91,6 +95,17 @@ class _Merged:
         self._owners: list[tuple[datetime, str]] = []
         self._faulty: list[int] = []
         self._readings = np.empty((0, len(self._sensors)))
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> "_Merged":
+        """Return what merging the table's batches had led to."""
+        merged = cls(list(table.columns.drop("batch")))
+        owners = {batch: (batch_time(batch) or datetime.min, batch) for batch in table["batch"].unique()}
+        merged._rows = {wafer: row for row, wafer in enumerate(table["wafer"])}
+        merged._owners = [owners[batch] for batch in table["batch"]]
+        merged._readings = np.array(sensor_readings(table), order="C")
+        merged._faulty = table["faulty"].tolist() if "faulty" in table else []
+        return merged
 
     def add(self, batch: str, frame: pd.DataFrame) -> None:
         if list(frame.columns) != self._columns:
