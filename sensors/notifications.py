@@ -40,11 +40,11 @@ def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.Resourc
         return
     name = _run_name(run)
     failures = context.get_step_failure_events()
-    steps = [f"{(event.step_key or '').replace('__', '/')}: {_step_error(event)}" for event in failures]
+    errors = [step_error(event) for event in failures] or [_run_error(context.failure_event)]
     lines = [
         f"{name} failed.",
         *_partitions(run),
-        *_listed(steps or [_run_error(context.failure_event)]),
+        *_listed([_shortened(error) for error in errors]),
         f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {run.run_id}.",
     ]
     _tell(context, notifier, f"Run failed: {name}", "\n".join(lines))
@@ -65,22 +65,23 @@ def _partitions(run: dg.DagsterRun) -> list[str]:
     return [f"Partitions: {first} to {last}"] if first and last else []
 
 
-def _step_error(event: dg.DagsterEvent) -> str:
+def step_error(event: dg.DagsterEvent) -> str:
+    """Return the step that failed and, of the errors that led to it, the first one."""
     data = event.step_failure_data
     described = data.user_failure_data.description if data.user_failure_data else None
-    return _shortened(described) if described else _innermost(data.error)
+    return f"{(event.step_key or '').replace('__', '/')}: {described or _innermost(data.error)}"
 
 
 def _run_error(event: dg.DagsterEvent) -> str:
     # A run that Dagster declares failed, such as one whose worker has vanished, may have no data.
     error = event.job_failure_data.error if event.event_specific_data else None
-    return _innermost(error) if error else _shortened(event.message or "No step failed.")
+    return _innermost(error) if error else event.message or "No step failed."
 
 
 def _innermost(error: "SerializableErrorInfo | None") -> str:
     while error and error.cause:
         error = error.cause
-    return _shortened(error.message) if error else "failed"
+    return error.message.strip() if error else "failed"
 
 
 def _shortened(message: str) -> str:
@@ -120,7 +121,7 @@ def notify_quarantine(line: Line) -> dg.SensorDefinition:
             lines = [
                 *_listed([f"{batch}: {_reasons(record)}" for batch, record in refused.items()]),
                 f"`wafer quarantine show <batch> --line {line}` says what is wrong and what to do; "
-                "`wafer quarantine replay` judges files again.",
+                f"`wafer quarantine replay --line {line}` checks files again.",
             ]
             _tell(context, notifier, f"{files} in quarantine", "\n".join(lines))
             told = f"Told of {files}."

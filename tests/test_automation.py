@@ -73,6 +73,20 @@ class Flow:
             subset.execute_in_process(instance=self.instance, tags=each, raise_on_error=False).success for each in tags
         )
 
+    def begin(self, asset: str, tags: dict[str, str]) -> dg.DagsterRun:
+        """Begin a run that does not end by itself."""
+        key = dg.AssetKey(asset.split("/"))
+        implicit = self.repository.get_implicit_job_def_for_assets([key])
+        assert implicit is not None
+        job = implicit.get_subset(asset_selection={key})
+        return self.instance.create_run_for_job(
+            job,
+            execution_plan=create_execution_plan(job, tags=tags),
+            tags=tags,
+            asset_selection={key},
+            status=dg.DagsterRunStatus.STARTED,
+        )
+
     def observations(self, batch: str) -> int:
         found = self.instance.fetch_observations(
             dg.AssetRecordsFilter(dg.AssetKey(["training", "raw_batches"]), asset_partitions=[batch]), limit=10
@@ -237,20 +251,31 @@ def test_a_stream_that_never_pauses_does_not_starve_the_table(flow: Flow, good: 
     # Another batch is being ingested whenever the conditions are looked at.
     flow.drop({second: good[second]})
     flow.tick()
-    records = dg.AssetKey(["training", "wafer_records"])
-    implicit = flow.repository.get_implicit_job_def_for_assets([records])
-    assert implicit is not None
-    job = implicit.get_subset(asset_selection={records})
-    flow.instance.create_run_for_job(
-        job,
-        execution_plan=create_execution_plan(job, tags={"dagster/partition": second}),
-        tags={"dagster/partition": second},
-        asset_selection={records},
-        status=dg.DagsterRunStatus.STARTED,
-    )
+    flow.begin("training/wafer_records", {"dagster/partition": second})
     assert FOLLOWING[0] not in flow.evaluate(start + timedelta(minutes=1))
     assert FOLLOWING[0] not in flow.evaluate(start + timedelta(minutes=8))
     assert FOLLOWING[0] in flow.evaluate(start + timedelta(minutes=10))
+
+
+def test_an_update_while_the_table_is_made_is_not_lost(flow: Flow, good: dict[str, bytes]) -> None:
+    first, second = list(good)[:2]
+    flow.drop({first: good[first]})
+    flow.tick()
+    flow.evaluate()
+    assert flow.run(*INGESTED, partitions={first})
+    assert flow.evaluate() == {asset: {None} for asset in FOLLOWING}
+    # The table is begun; before it ends there are more records.
+    run = flow.begin("training/wafer_table", {})
+    flow.drop({second: good[second]})
+    flow.tick()
+    flow.evaluate()
+    assert flow.run(*INGESTED, partitions={second})
+    assert flow.evaluate() == {}
+    for asset in FOLLOWING:
+        flow.instance.report_runless_asset_event(dg.AssetMaterialization(asset.split("/")))
+    flow.instance.report_run_failed(run)
+    assert flow.evaluate() == {asset: {None} for asset in FOLLOWING}
+    assert flow.evaluate() == {}
 
 
 # --- Scoring ---

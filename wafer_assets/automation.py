@@ -6,7 +6,7 @@ runs take a range of batches each.
 """
 
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -23,13 +23,21 @@ RETRY = "7 * * * *"
 
 
 def _named(label: str, trigger: Condition, *gates: Condition) -> Condition:
-    """Remember a trigger until the asset is requested or updated; ask once the gates are open."""
-    # Not `since_last_handled`, which takes everything for handled when it is evaluated for the first time.
-    handled = dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated()
-    conditions = (trigger.since(handled), ~dg.AutomationCondition.in_progress(), *gates)
-    conjunction: Any = reduce(and_, conditions)
+    """Request what the trigger says once it is idle and the gates are open."""
+    conjunction: Any = reduce(and_, (trigger, ~dg.AutomationCondition.in_progress(), *gates))
     named: Condition = conjunction.with_label(label)
     return named
+
+
+def _remembered(*triggers: Condition) -> Condition:
+    """Remember each trigger until the asset is requested.
+
+    Not `since_last_handled`: a run that began before an update of what it reads and ends after it would count as
+    having handled it. And one memory per trigger, because only then does Dagster compare times within a tick.
+    """
+    requested = dg.AutomationCondition.newly_requested()
+    remembered: Condition = reduce(or_, (trigger.since(requested) for trigger in triggers))
+    return remembered
 
 
 def _deps_updated(ignored: tuple[dg.AssetKey, ...] = ()) -> Condition:
@@ -52,30 +60,36 @@ def new_batches(line: Line) -> Condition:
     """Ingest every batch whose file is new or was replaced; what stays without outcome is reported again."""
     raw_batches = dg.AssetKey([line, "raw_batches"])
     landed = dg.AutomationCondition.asset_matches(raw_batches, dg.AutomationCondition.newly_updated())
-    return _named("new_batches", landed.with_label("file_landed") | _known_before())
+    return _named("new_batches", _remembered(landed.with_label("file_landed"), _known_before()))
 
 
-def follows_batches() -> Condition:
-    """Follow the batches in a pause, or at the latest after ten minutes, however steady their stream is."""
+def follows_batches(follower: dg.AssetKey | None = None) -> Condition:
+    """Follow the batches in a pause, or at the latest after ten minutes, however steady their stream is.
+
+    Parameters
+    ----------
+    follower
+        An asset that is always requested together with this one, which therefore waits for it.
+    """
     pause = ~dg.AutomationCondition.any_deps_in_progress()
     overdue = dg.AutomationCondition.cron_tick_passed(LEDGER_AT_LEAST)
     anything = dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
-    return _named(
-        "follows_batches",
-        _deps_updated() | _known_before() | _failed_and_due(),
+    gates: list[Condition] = [
         (pause | overdue).with_label("pause_or_overdue"),
         anything.with_label("any_batch_ingested"),
-    )
+    ]
+    if follower:
+        busy = dg.AutomationCondition.asset_matches(follower, dg.AutomationCondition.in_progress())
+        gates.append((~busy).with_label("follower_idle"))
+    return _named("follows_batches", _remembered(_deps_updated(), _known_before(), _failed_and_due()), *gates)
 
 
 def follows_ledger() -> Condition:
-    """Follow the ledger, in the same run."""
-    ledger = dg.AutomationCondition.any_deps_match(
-        dg.AutomationCondition.newly_updated() | dg.AutomationCondition.will_be_requested()
-    )
+    """Be requested with the ledger, in the same run; the ledger remembers what has not been followed yet."""
+    requested = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     return _named(
         "follows_ledger",
-        ledger.with_label("ledger_updated") | _known_before() | _failed_and_due(),
+        requested.with_label("ledger_requested") | _remembered(_known_before(), _failed_and_due()),
         ~dg.AutomationCondition.any_deps_missing(),
     )
 
@@ -84,7 +98,7 @@ def new_records(champion: dg.AssetKey) -> Condition:
     """Score new and changed records; they wait for the first champion, and a later one scores what comes after it."""
     return _named(
         "new_records",
-        _deps_updated((champion,)) | _known_before() | _failed_and_due(),
+        _remembered(_deps_updated((champion,)), _known_before(), _failed_and_due()),
         ~dg.AutomationCondition.any_deps_missing(),
     )
 

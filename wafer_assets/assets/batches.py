@@ -117,7 +117,7 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
                 owners=OWNERS,
                 kinds={"mongodb"},
                 code_version=CODE_VERSION,
-                automation_condition=follows_batches(),
+                automation_condition=follows_batches(key("wafer_table") if schema.label else None),
             ),
         ],
         check_specs=contract_check_specs(line),

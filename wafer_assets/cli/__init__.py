@@ -367,15 +367,9 @@ def _train(
 def _require_success(result: "dg.ExecuteInProcessResult") -> None:
     if result.success:
         return
-    failures = [event for event in result.all_events if event.is_step_failure]
-    lines = []
-    for event in failures:
-        error = event.step_failure_data.error
-        while error and error.cause:
-            error = error.cause
-        described = event.step_failure_data.user_failure_data
-        message = described.description if described else error.message.strip() if error else "failed"
-        lines.append(f"{(event.step_key or '').replace('__', '/')}: {message}")
+    from sensors.notifications import step_error
+
+    lines = [step_error(event) for event in result.all_events if event.is_step_failure]
     raise click.ClickException(
         f"Run {result.run_id} failed.\n" + "\n".join(lines) + "\n`wafer dev` shows the run with all its logs."
     )
