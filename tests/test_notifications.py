@@ -1,9 +1,6 @@
 """Failures reach people: runs that failed for good, and files that broke the contract, each once."""
 
-import json
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import dagster as dg
 import pytest
@@ -12,43 +9,18 @@ from pydantic import SecretStr
 from resources.notifier import NotificationError, Notifier
 from schemas.loader import Line
 from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
+from tests.inbox import Inbox, open_inbox
 from wafer_assets.settings import NotificationSettings
-
-
-class Inbox(ThreadingHTTPServer):
-    """A service that takes messages, or refuses them while its status is no 200."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.titles: list[str] = []
-        self.bodies: list[str] = []
-
-    def notifier(self, *more_urls: str) -> Notifier:
-        urls = (f"json://127.0.0.1:{self.server_port}/", *more_urls)
-        return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in urls)))
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.status == 200:
-            self.server.titles.append(content["title"])
-            self.server.bodies.append(content["message"])
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None: ...
 
 
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
-    with Inbox() as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        yield server
-        server.shutdown()
+    with open_inbox() as inbox:
+        yield inbox
+
+
+def notifier(inbox: Inbox, *more_urls: str) -> Notifier:
+    return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in (inbox.url, *more_urls))))
 
 
 @pytest.fixture
@@ -116,7 +88,7 @@ def tell(
 
 def test_a_failed_run_is_told_with_its_innermost_error(inbox: Inbox, instance: dg.DagsterInstance) -> None:
     result = failed_run(instance)
-    tell(instance, result, inbox.notifier())
+    tell(instance, result, notifier(inbox))
     assert inbox.titles == ["Run failed: break_down"]
     assert inbox.bodies == [
         "break_down failed.\n"
@@ -126,7 +98,7 @@ def test_a_failed_run_is_told_with_its_innermost_error(inbox: Inbox, instance: d
 
 
 def test_a_described_failure_is_told_in_its_own_words(inbox: Inbox, instance: dg.DagsterInstance) -> None:
-    tell(instance, failed_run(instance, "Send these again.", described=True), inbox.notifier())
+    tell(instance, failed_run(instance, "Send these again.", described=True), notifier(inbox))
     assert "\nfail: Send these again.\n" in inbox.bodies[0]
 
 
@@ -137,26 +109,26 @@ def test_a_run_from_the_asset_graph_is_told_by_its_assets_and_partitions(
     result = job.execute_in_process(
         instance=instance, asset_selection=[breaks.key], partition_key="b.csv", raise_on_error=False
     )
-    tell(instance, result, inbox.notifier())
+    tell(instance, result, notifier(inbox))
     assert inbox.titles == ["Run failed: training/breaks"]
     assert "\nPartition: b.csv\n" in inbox.bodies[0]
 
 
 def test_a_range_of_partitions_is_told_by_its_ends(inbox: Inbox, instance: dg.DagsterInstance) -> None:
     tags = {"dagster/asset_partition_range_start": "a.csv", "dagster/asset_partition_range_end": "z.csv"}
-    tell(instance, failed_run(instance, tags=tags), inbox.notifier())
+    tell(instance, failed_run(instance, tags=tags), notifier(inbox))
     assert "\nPartitions: a.csv to z.csv\n" in inbox.bodies[0]
 
 
 def test_only_the_last_try_of_a_retried_run_is_told(inbox: Inbox, instance: dg.DagsterInstance) -> None:
     for will_retry in ("true", "false"):
-        tell(instance, failed_run(instance, tags={"dagster/will_retry": will_retry}), inbox.notifier())
+        tell(instance, failed_run(instance, tags={"dagster/will_retry": will_retry}), notifier(inbox))
     assert len(inbox.titles) == 1
 
 
 def test_a_long_error_is_cut_without_baring_its_passwords(inbox: Inbox, instance: dg.DagsterInstance) -> None:
     # The password lies across the cut.
-    tell(instance, failed_run(instance, "x" * 460 + " mongodb://wafer:geheimgeheim@host" + "y" * 500), inbox.notifier())
+    tell(instance, failed_run(instance, "x" * 460 + " mongodb://wafer:geheimgeheim@host" + "y" * 500), notifier(inbox))
     (line,) = (line for line in inbox.bodies[0].splitlines() if line.startswith("fail: "))
     assert len(line) == 500
     assert "geheim" not in line
@@ -165,7 +137,7 @@ def test_a_long_error_is_cut_without_baring_its_passwords(inbox: Inbox, instance
 
 def test_a_run_that_failed_outside_of_its_steps_is_told_too(inbox: Inbox, instance: dg.DagsterInstance) -> None:
     run = instance.create_run_for_job(break_down, run_config=broken_config("no wafers"))
-    tell(instance, instance.report_run_failed(run, "The pod was evicted."), inbox.notifier(), run.run_id)
+    tell(instance, instance.report_run_failed(run, "The pod was evicted."), notifier(inbox), run.run_id)
     assert "\nThe pod was evicted.\n" in inbox.bodies[0]
 
 
@@ -174,7 +146,7 @@ def test_a_failed_run_is_told_by_a_later_tick_if_nobody_could_be_reached(
 ) -> None:
     def tick(cursor: str | None) -> str | None:
         with dg.build_sensor_context(
-            instance, cursor=cursor, resources={"notifier": inbox.notifier()}, definitions=dg.Definitions()
+            instance, cursor=cursor, resources={"notifier": notifier(inbox)}, definitions=dg.Definitions()
         ) as context:
             return notify_run_failure.evaluate_tick(context).cursor
 
@@ -225,7 +197,7 @@ class Quarantine:
 
 @pytest.fixture
 def quarantine(inbox: Inbox, instance: dg.DagsterInstance) -> Quarantine:
-    return Quarantine(instance, inbox.notifier())
+    return Quarantine(instance, notifier(inbox))
 
 
 def test_a_refused_file_is_told_once(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
@@ -303,7 +275,7 @@ def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quaran
     refuse(instance, "a.csv", {"bad_name": 1}, line="prediction")
     quarantine.tick()
     assert inbox.titles == []
-    Quarantine(instance, inbox.notifier(), "prediction").tick()
+    Quarantine(instance, notifier(inbox), "prediction").tick()
     assert inbox.titles == ["1 prediction file in quarantine"]
 
 
@@ -321,7 +293,7 @@ def test_what_could_not_be_sent_is_sent_by_a_later_tick(
 
 
 def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, instance: dg.DagsterInstance) -> None:
-    quarantine = Quarantine(instance, inbox.notifier("slack://x"))
+    quarantine = Quarantine(instance, notifier(inbox, "slack://x"))
     refuse(instance, "a.csv", {"bad_name": 1})
     for _ in range(2):
         quarantine.tick()

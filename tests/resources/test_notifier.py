@@ -1,55 +1,24 @@
 """Messages to people: they arrive, tell no secret, and do not come in floods."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import dagster as dg
 import pytest
 from pydantic import SecretStr
 
 from resources.notifier import NotificationError, Notifier, redact
+from tests.inbox import Inbox, open_inbox
 from wafer_assets.settings import NotificationSettings
 
 EIGHT = 1_800_000_000.0  # 2027-01-15 08:00 UTC
 
 
-class Inbox(ThreadingHTTPServer):
-    """A service that takes messages, or refuses them while its status is no 200."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.messages: list[dict[str, str]] = []
-        self.url = f"json://robot:hunter2@127.0.0.1:{self.server_port}/t0ken"
-
-    @property
-    def bodies(self) -> list[str]:
-        return [message["message"] for message in self.messages]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.server.status == 200:
-            self.server.messages.append(content)
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None: ...
-
-
 @pytest.fixture
 def inbox() -> Iterator[Inbox]:
-    with Inbox() as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        yield server
-        server.shutdown()
+    with open_inbox() as inbox:
+        yield inbox
 
 
 @pytest.fixture
