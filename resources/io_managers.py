@@ -16,6 +16,9 @@ from resources.s3 import ObjectNotFoundError, S3Store
 if TYPE_CHECKING:
     import pandas as pd
 
+ROWS = 16_384
+"""Rows of a frame that are converted at a time."""
+
 
 class NotMaterializedError(LookupError):
     """An asset's value was asked for before there was any."""
@@ -92,17 +95,28 @@ class FrameIOManager(_LakeIOManager):
 
         if not isinstance(value, pd.DataFrame):
             raise TypeError(f"A data frame is wanted, not {type(value).__name__}. Use the `objects` IO manager.")
-        file = io.BytesIO()
+        import pyarrow
+        import pyarrow.parquet
+
+        schema = pyarrow.Schema.from_pandas(value)
         # A dictionary of readings is as long as they are: without, a table takes half the space and time.
         texts = list(value.select_dtypes("object").columns)
-        value.to_parquet(file, compression="zstd", use_dictionary=texts)
+        file = io.BytesIO()
+        with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd", use_dictionary=texts) as writer:
+            # Piece by piece: Arrow keeps columns where the frame may keep rows, and a table need not be there twice.
+            for start in range(0, len(value), ROWS):
+                piece = pyarrow.Table.from_pandas(value.iloc[start : start + ROWS], schema=schema)
+                writer.write_table(piece.replace_schema_metadata(schema.metadata))
         return file.getvalue()
 
     def decode(self, content: bytes) -> "pd.DataFrame":
         """Turn Parquet into the frame."""
-        import pandas as pd
+        import pyarrow.parquet
 
-        return pd.read_parquet(io.BytesIO(content))
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        # Column by column, and each is given back once it is converted.
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
+        return frame
 
     def metadata(self, value: object) -> dict[str, int]:
         """Return the number of rows."""

@@ -34,17 +34,23 @@ class _Merged(BaseModel):
     superseded: int = 0
 
 
-def _last_table(s3: S3Store) -> tuple[pd.DataFrame | None, _Merged]:
-    """Read the last table and what it was made of; nothing where the two are not of one run."""
+def _last_merged(s3: S3Store) -> _Merged:
+    try:
+        return _Merged.model_validate_json(s3.get(s3.lake, MERGED_KEY))
+    except ObjectNotFoundError:
+        return _Merged()
+
+
+def _last_table(s3: S3Store, content_hash: str) -> pd.DataFrame | None:
+    """Read the last table; None where it is not that of the hash, because a run ended between the two writes."""
     from wafer_assets.domain.table import frame_hash
 
+    frames = FrameIOManager(s3)
     try:
-        merged = _Merged.model_validate_json(s3.get(s3.lake, MERGED_KEY))
-        frames = FrameIOManager(s3)
         table = frames.decode(s3.get(s3.lake, value_key(training_key("wafer_table"), frames.extension)))
     except ObjectNotFoundError:
-        return None, _Merged()
-    return (table, merged) if frame_hash(table) == merged.content_hash else (None, _Merged())
+        return None
+    return table if frame_hash(table) == content_hash else None
 
 
 @dg.asset(
@@ -66,11 +72,13 @@ def wafer_table(
     from wafer_assets.domain.table import frame_hash
     from wafer_assets.domain.table import wafer_table as merge
 
-    base, merged = _last_table(s3)
+    merged = _last_merged(s3)
     accepted = {item.batch: item.sha256 for item in wafers.batches("training", "accepted")}
-    if not merged.batches.items() <= accepted.items():
-        # A batch was replaced or left, and what it had superseded is in no table.
-        base, merged = None, _Merged()
+    # Where a batch was replaced or left, what it had superseded is in no table.
+    grows = bool(merged.batches) and merged.batches.items() <= accepted.items()
+    base = _last_table(s3, merged.content_hash) if grows else None
+    if base is None:
+        merged = _Merged()
     known, read = dict(merged.batches), {}
 
     def new_batches() -> Iterator[tuple[str, pd.DataFrame]]:
@@ -79,6 +87,7 @@ def wafer_table(
             yield manifest.batch, frame
 
     table, lost = merge(new_batches(), base)
+    del base  # a large table twice is enough
     superseded = merged.superseded + lost
     digest = frame_hash(table)
     merged = _Merged(content_hash=digest, batches=known | read, superseded=superseded)

@@ -103,7 +103,9 @@ class _Merged:
         owners = {batch: (batch_time(batch) or datetime.min, batch) for batch in table["batch"].unique()}
         merged._rows = {wafer: row for row, wafer in enumerate(table["wafer"])}
         merged._owners = [owners[batch] for batch in table["batch"]]
-        merged._readings = np.array(sensor_readings(table), order="C")
+        merged._readings = np.empty((len(table), len(merged._sensors)))
+        for column, sensor in enumerate(merged._sensors):
+            merged._readings[:, column] = table[sensor]
         merged._faulty = table["faulty"].tolist() if "faulty" in table else []
         return merged
 
