@@ -9,14 +9,16 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import Line
 from wafer_assets.landing import (
-    changed_batches,
+    landed_batches,
     overdue_batches,
     report_raw_batches,
     report_vanished,
     reported_files,
     settled_batches,
+    unknown_versions,
     vanished_batches,
 )
+from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings
 
 
@@ -47,9 +49,9 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
         instance, limit = context.instance, settings.max_reports
         listing = s3.list_objects(s3.landing, f"{line}/")  # raises unless it is complete
         reported = reported_files(instance, line)
-        gone = vanished_batches(line, listing, reported)
-        known = {batch: file.etag for batch, file in reported.items() if not file.vanished}
-        found = changed_batches(line, listing, known)
+        there = landed_batches(line, listing)
+        gone = vanished_batches(there, reported)
+        found = unknown_versions(there, {batch: file.etag for batch, file in reported.items() if not file.vanished})
         report_vanished(instance, line, gone[:limit])
         report_raw_batches(instance, line, s3.landing, dict(list(found.items())[:limit]))
         said = [f"{len(found)} files are new or changed"] if found else []
@@ -60,7 +62,6 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
         if abs(time.time() - sweep.at) >= settings.retry_minutes * 60:
             settled = settled_batches(instance, line, reported, wafers.etags(line))
             overdue = overdue_batches(reported, settled, sweep.event)
-            there = changed_batches(line, listing, {})
             again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
             report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))
             said += [f"{len(again)} had no outcome and are reported again"] if again else []
@@ -77,5 +78,4 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
 
 def landing_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
     """Build the sensors of both lines."""
-    lines: tuple[Line, ...] = ("training", "prediction")
-    return [landing_sensor(line, settings) for line in lines]
+    return [landing_sensor(line, settings) for line in BATCHES]

@@ -5,8 +5,7 @@ import time
 import dagster as dg
 
 from jobs.training import train, train_end_to_end
-from sensors.common import UNFINISHED
-from wafer_assets.assets.common import training_key
+from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.domain.retraining import Retraining, decide_retraining
 from wafer_assets.settings import RetrainingSettings
 
@@ -15,9 +14,8 @@ REASON = "wafer/reason"
 
 
 def _rows(instance: dg.DagsterInstance, asset: str) -> int:
-    event = instance.get_latest_materialization_event(training_key(asset))
-    found = event.asset_materialization if event else None
-    return int(str(found.metadata["dagster/row_count"].value)) if found else 0
+    found = latest_metadata(instance, training_key(asset))
+    return int(str(found["dagster/row_count"].value)) if found else 0
 
 
 def _decide(instance: dg.DagsterInstance, min_new_wafers: int, cooldown_hours: float) -> Retraining:
@@ -26,7 +24,7 @@ def _decide(instance: dg.DagsterInstance, min_new_wafers: int, cooldown_hours: f
         for job in (train, train_end_to_end)
         for record in instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
     ]
-    if any(record.dagster_run.status in UNFINISHED for record in trainings):
+    if any(not record.dagster_run.is_finished for record in trainings):
         return Retraining(False, "a training is under way")
     began = max((record.create_timestamp.timestamp() for record in trainings), default=None)
     return decide_retraining(

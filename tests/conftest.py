@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+from pydantic import SecretStr
 
 from resources.local_services import LocalServices
 from resources.mongo import WaferStore
@@ -74,6 +75,32 @@ def mlflow_uri(shared_platform: Settings) -> str:
     """Where an MLflow server runs during the whole session."""
     assert shared_platform.mlflow.tracking_uri is not None
     return shared_platform.mlflow.tracking_uri
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the variables that make a process use the services of the settings."""
+    values = {
+        "STATE_DIR": settings.state_dir,
+        "S3__ENDPOINT_URL": settings.s3.endpoint_url,
+        "S3__ACCESS_KEY_ID": settings.s3.access_key_id,
+        "S3__SECRET_ACCESS_KEY": settings.s3.secret_access_key,
+        "MONGO__URI": settings.mongo.uri,
+        "MONGO__DATABASE": settings.mongo.database,
+        "MLFLOW__TRACKING_URI": settings.mlflow.tracking_uri,
+        "MLFLOW__EXPERIMENT": settings.mlflow.experiment,
+        "MLFLOW__MODEL_NAME": settings.mlflow.model_name,
+    }
+    return {
+        f"WAFER_{name}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def use(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process's environment point at the services of the settings."""
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
 
 
 def _for_one_test(shared: Settings, tmp_path: Path) -> Settings:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from pydantic import SecretStr
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
+from tests.conftest import use
 from wafer_assets.cli import main
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.instance import open_instance
@@ -20,17 +20,7 @@ from wafer_assets.settings import Settings
 @pytest.fixture
 def wafer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """A shell whose environment points at running services."""
-    values = {
-        "STATE_DIR": str(settings.state_dir),
-        "S3__ENDPOINT_URL": settings.s3.endpoint_url,
-        "S3__ACCESS_KEY_ID": settings.s3.access_key_id,
-        "S3__SECRET_ACCESS_KEY": settings.s3.secret_access_key,
-        "MONGO__URI": settings.mongo.uri,
-        "MONGO__DATABASE": settings.mongo.database,
-    }
-    for name, value in values.items():
-        assert value is not None
-        monkeypatch.setenv(f"WAFER_{name}", value.get_secret_value() if isinstance(value, SecretStr) else value)
+    use(settings, monkeypatch)
     return CliRunner()
 
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
-from pydantic import SecretStr
 
 from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleNotFoundError, Tracking
 from resources.promotions import PromotionLog
+from tests.conftest import use
 from tests.domain.test_promotion import results
 from wafer_assets.cli.models import models
 from wafer_assets.promotion import PromotionRefusedError
@@ -20,18 +20,7 @@ from wafer_assets.settings import Settings
 @pytest.fixture
 def wafer(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """A shell whose environment points at running services."""
-    settings = platform_settings
-    values = {
-        "STATE_DIR": str(settings.state_dir),
-        "MONGO__URI": settings.mongo.uri,
-        "MONGO__DATABASE": settings.mongo.database,
-        "MLFLOW__TRACKING_URI": settings.mlflow.tracking_uri,
-        "MLFLOW__EXPERIMENT": settings.mlflow.experiment,
-        "MLFLOW__MODEL_NAME": settings.mlflow.model_name,
-    }
-    for name, value in values.items():
-        assert value is not None
-        monkeypatch.setenv(f"WAFER_{name}", value.get_secret_value() if isinstance(value, SecretStr) else value)
+    use(platform_settings, monkeypatch)
     monkeypatch.setenv("LOGNAME", "engineer")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)

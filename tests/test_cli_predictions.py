@@ -13,6 +13,7 @@ from resources.mlflow import Tracking
 from resources.predictions import PredictionStore
 from schemas.loader import load_schema
 from tests.assets.test_predictions import Line, bundle_bytes
+from tests.conftest import use
 from wafer_assets.cli import main
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.instance import open_instance
@@ -22,22 +23,8 @@ from wafer_assets.settings import Settings
 @pytest.fixture
 def environment(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """An environment that points at running services."""
-    settings = platform_settings
-    values = {
-        "STATE_DIR": str(settings.state_dir),
-        "S3__ENDPOINT_URL": settings.s3.endpoint_url,
-        "S3__ACCESS_KEY_ID": settings.s3.access_key_id.get_secret_value(),  # type: ignore[union-attr]
-        "S3__SECRET_ACCESS_KEY": settings.s3.secret_access_key.get_secret_value(),  # type: ignore[union-attr]
-        "MONGO__URI": settings.mongo.uri.get_secret_value(),  # type: ignore[union-attr]
-        "MONGO__DATABASE": settings.mongo.database,
-        "MLFLOW__TRACKING_URI": settings.mlflow.tracking_uri,
-        "MLFLOW__EXPERIMENT": settings.mlflow.experiment,
-        "MLFLOW__MODEL_NAME": settings.mlflow.model_name,
-    }
-    for name, value in values.items():
-        assert value is not None
-        monkeypatch.setenv(f"WAFER_{name}", value)
-    return settings
+    use(platform_settings, monkeypatch)
+    return platform_settings
 
 
 @pytest.fixture

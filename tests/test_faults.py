@@ -32,6 +32,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from schemas.loader import load_schema
 from sensors.landing import landing_sensor
+from tests.conftest import environment_of
 from tests.fault_proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
 from wafer_assets.assets.batches import ingest_batch, landing_key, quarantine_folder, validated_key
 from wafer_assets.definitions import build_defs
@@ -517,18 +518,7 @@ def test_two_runs_over_the_same_batches_agree(settings: Settings) -> None:
 @contextmanager
 def started(command: list[str], settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command on the stores of the settings; it is killed if it has not ended by itself."""
-    s3, mongo = settings.s3, settings.mongo
-    assert s3.endpoint_url and s3.access_key_id and s3.secret_access_key and mongo.uri  # noqa: PT018
-    environment = {
-        **os.environ,
-        "WAFER_STATE_DIR": str(settings.state_dir),
-        "WAFER_S3__ENDPOINT_URL": s3.endpoint_url,
-        "WAFER_S3__ACCESS_KEY_ID": s3.access_key_id.get_secret_value(),
-        "WAFER_S3__SECRET_ACCESS_KEY": s3.secret_access_key.get_secret_value(),
-        "WAFER_MONGO__URI": mongo.uri.get_secret_value(),
-        "WAFER_MONGO__DATABASE": mongo.database,
-    }
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, **environment_of(settings)}, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -1,6 +1,6 @@
 """Files in the landing bucket: what is new, changed or gone, telling Dagster of it, and what waits to be scored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -14,6 +14,15 @@ from wafer_assets.partitions import BATCHES, batch_key
 DATA_VERSION = "dagster/data_version"
 
 
+def landed_batches(line: Line, listing: Iterable[StoredObject]) -> dict[str, StoredObject]:
+    """Return the objects of a line, by batch, oldest first; the listing may hold those of other lines."""
+    return {
+        batch_key(item.key.removeprefix(f"{line}/")): item
+        for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
+        if item.key.startswith(f"{line}/")
+    }
+
+
 def changed_batches(line: Line, listing: Iterable[StoredObject], known: Mapping[str, str]) -> dict[str, StoredObject]:
     """Return the objects of a line whose content is not known yet, by batch, oldest first.
 
@@ -24,12 +33,12 @@ def changed_batches(line: Line, listing: Iterable[StoredObject], known: Mapping[
     known
         Last known ETag of each batch.
     """
-    found = {
-        batch_key(item.key.removeprefix(f"{line}/")): item
-        for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
-        if item.key.startswith(f"{line}/")
-    }
-    return {batch: item for batch, item in found.items() if known.get(batch) != item.etag}
+    return unknown_versions(landed_batches(line, listing), known)
+
+
+def unknown_versions(landed: Mapping[str, StoredObject], known: Mapping[str, str]) -> dict[str, StoredObject]:
+    """Return the landed batches whose ETag is not the last known one."""
+    return {batch: item for batch, item in landed.items() if known.get(batch) != item.etag}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +74,9 @@ def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, Report
     }
 
 
-def vanished_batches(line: Line, listing: Iterable[StoredObject], reported: Mapping[str, ReportedFile]) -> list[str]:
+def vanished_batches(landed: Container[str], reported: Mapping[str, ReportedFile]) -> list[str]:
     """Return the batches whose file has left the landing bucket since they were reported."""
-    there = changed_batches(line, listing, {})
-    return [batch for batch, file in reported.items() if not file.vanished and batch not in there]
+    return [batch for batch, file in reported.items() if not file.vanished and batch not in landed]
 
 
 def settled_batches(

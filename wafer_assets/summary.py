@@ -7,7 +7,7 @@ import dagster as dg
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from wafer_assets.assets.common import training_key
+from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.assets.predictions import PREDICTIONS
 
 Summary = dict[str, Any]
@@ -92,9 +92,7 @@ def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
 
 def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
     key = training_key(asset) if isinstance(asset, str) else asset
-    event = instance.get_latest_materialization_event(key)
-    materialization = event.asset_materialization if event else None
-    return {name: _plain(value) for name, value in materialization.metadata.items()} if materialization else {}
+    return {name: _plain(value) for name, value in latest_metadata(instance, key).items()}
 
 
 def _plain(value: dg.MetadataValue[Any]) -> Any:

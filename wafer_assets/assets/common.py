@@ -1,6 +1,7 @@
 """What the definitions of all stages share."""
 
 import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,6 +20,12 @@ OWNERS = ["team:wafer-platform"]
 
 STORE_RETRIES = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL)
 """For steps that only read and write stores: a server that restarts is back before the last try."""
+
+
+def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, dg.MetadataValue[Any]]:
+    """Return the metadata of an asset's latest materialization; empty if it has none."""
+    event = instance.get_latest_materialization_event(key)
+    return event.asset_materialization.metadata if event and event.asset_materialization else {}
 
 
 def training_key(name: str) -> dg.AssetKey:

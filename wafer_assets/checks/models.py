@@ -4,7 +4,7 @@ import dagster as dg
 
 from resources.mongo import WaferStore
 from schemas.loader import Line
-from wafer_assets.assets.common import training_key
+from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.partitions import BATCHES
 
 
@@ -45,10 +45,9 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
 )
 def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again."""
-    event = context.instance.get_latest_materialization_event(training_key("wafer_table"))
-    if event is None or event.asset_materialization is None:
+    facts = latest_metadata(context.instance, training_key("wafer_table"))
+    if not facts:
         raise dg.Failure("There is no table. Materialize training/wafer_table first.", allow_retries=False)
-    facts = event.asset_materialization.metadata
     faults = int(str(facts["faulty_wafers"].value))
     passed = int(str(facts["dagster/row_count"].value)) - faults
     return dg.AssetCheckResult(
