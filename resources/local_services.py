@@ -1,13 +1,13 @@
 """The servers a laptop runs instead of AWS S3, MongoDB Atlas and a remote MLflow.
 
-SeaweedFS, SecantusDB and ``mlflow server`` run as processes of their own, listen on 127.0.0.1 only and keep
-all their state in the state folder. One supervisor process per state folder owns them: it starts them side by
-side, checks that each really works, and stops them all when it is told to, when one of them dies, or when the
-process that started it is gone. The supervisor holds a lock on the state folder, and its servers carry the
-folder's name in their environment, so that what a crash left behind is found and ended.
+SeaweedFS, SecantusDB and ``mlflow server`` run as processes of their own, listen on 127.0.0.1 unless the settings
+say otherwise, and keep all their state in the state folder. One supervisor process per state folder owns them: it
+starts them side by side, checks that each really works, and stops them all when it is told to, when one of them
+dies, or when the process that started it is gone. The supervisor holds a lock on the state folder, and its servers
+carry the folder's name in their environment, so that what a crash left behind is found and ended.
 
 S3 and MongoDB ask for generated credentials. MLflow and the inner ports of SeaweedFS have none: they trust
-whoever can reach 127.0.0.1.
+whoever can reach the address.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import psutil
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, IPvAnyAddress, SecretStr
 
 from resources.s3 import s3_client
 from wafer_assets.settings import SERVICES_FILE, PortSettings, S3Settings, Settings
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 ServiceName: TypeAlias = Literal["s3", "mongo", "mlflow"]
 SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 
-_HOST = "127.0.0.1"
 _SEAWEEDFS_PORTS = (
     "master.port",
     "master.port.grpc",
@@ -173,7 +172,7 @@ class LocalServices:
                 ServiceStatus(
                     name=name,
                     running=bool(processes),
-                    url=_url(name, ports[name]) if processes else None,
+                    url=_url(name, self._settings.services_host, ports[name]) if processes else None,
                     pids=tuple(process.pid for process in processes),
                     memory_mb=sum(process.memory_info().rss for process in processes) / 1e6,
                 )
@@ -196,6 +195,7 @@ class LocalServices:
             state_dir=self._folder.path,
             services=self._services,
             parent=parent,
+            host=self._settings.services_host,
             ports=self._settings.ports,
             s3=S3Settings(
                 region=self._settings.s3.region,
@@ -247,6 +247,7 @@ class _Plan(BaseModel):
     state_dir: Path
     services: tuple[ServiceName, ...]
     parent: int | None = Field(description="Process whose end ends the services; None in the background.")
+    host: IPvAnyAddress
     ports: PortSettings
     s3: S3Settings
 
@@ -269,11 +270,11 @@ class _Identity(BaseModel):
     mongo_user_exists: bool = False
     ports: dict[str, int] = {}
 
-    def assign_ports(self, wanted: PortSettings) -> None:
+    def assign_ports(self, wanted: PortSettings, host: IPvAnyAddress) -> None:
         """Take the wanted ports; elsewhere keep last time's where they are still free."""
         chosen: dict[str, int] = {}
         for name, port in wanted.model_dump().items():
-            if port is not None and not _is_free(port):
+            if port is not None and not _is_free(host, port):
                 raise ServiceError(
                     "port_taken",
                     f"Port {port} for {name} is taken by another program. "
@@ -284,31 +285,30 @@ class _Identity(BaseModel):
         for name in (*SERVICES, *_SEAWEEDFS_PORTS):
             port = self.ports.get(name, _any_port())
             while name not in chosen:
-                if port not in chosen.values() and _is_free(port):
+                if port not in chosen.values() and _is_free(host, port):
                     chosen[name] = port
                 port = _any_port()
         self.ports = chosen
 
     def connect(self, settings: Settings, services: Sequence[ServiceName]) -> Settings:
         """Return the settings, pointing at the services."""
-        s3, mongo, mlflow = settings.s3, settings.mongo, settings.mlflow
+        s3, mongo, mlflow, host = settings.s3, settings.mongo, settings.mlflow, settings.services_host
         if "s3" in services:
             s3 = s3.model_copy(
                 update={
-                    "endpoint_url": _url("s3", self.ports["s3"]),
+                    "endpoint_url": _url("s3", host, self.ports["s3"]),
                     "access_key_id": SecretStr(self.s3_access_key),
                     "secret_access_key": SecretStr(self.s3_secret_key),
                 }
             )
         if "mongo" in services:
-            mongo = mongo.model_copy(update={"uri": SecretStr(self.mongo_uri)})
+            mongo = mongo.model_copy(update={"uri": SecretStr(self.mongo_uri(host))})
         if "mlflow" in services:
-            mlflow = mlflow.model_copy(update={"tracking_uri": _url("mlflow", self.ports["mlflow"])})
+            mlflow = mlflow.model_copy(update={"tracking_uri": _url("mlflow", host, self.ports["mlflow"])})
         return settings.model_copy(update={"s3": s3, "mongo": mongo, "mlflow": mlflow})
 
-    @property
-    def mongo_uri(self) -> str:
-        return f"mongodb://wafer:{self.mongo_password}@{_HOST}:{self.ports['mongo']}/?authSource=admin"
+    def mongo_uri(self, host: IPvAnyAddress) -> str:
+        return f"mongodb://wafer:{self.mongo_password}@{host}:{self.ports['mongo']}/?authSource=admin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,10 +426,10 @@ class _Supervisor:
         self._plan = plan
         self._folder = folder
         self._identity = folder.identity()
-        self._identity.assign_ports(plan.ports)
+        self._identity.assign_ports(plan.ports, plan.host)
         # Not from this process's environment: the plan says all.
         self._settings = self._identity.connect(
-            Settings.model_construct(s3=plan.s3, state_dir=plan.state_dir), plan.services
+            Settings.model_construct(s3=plan.s3, state_dir=plan.state_dir, services_host=plan.host), plan.services
         )
 
     def run(self) -> None:
@@ -531,8 +531,8 @@ class _Supervisor:
         )
         options = {
             "dir": folder,
-            "ip": _HOST,
-            "ip.bind": _HOST,
+            "ip": self._plan.host,
+            "ip.bind": self._plan.host,
             "s3.port": identity.ports["s3"],
             **{name: identity.ports[name] for name in _SEAWEEDFS_PORTS},
             "s3.config": credentials,
@@ -597,7 +597,7 @@ class _Supervisor:
             command=[
                 _program("secantusd-py"),
                 *("--config", str(configuration)),
-                *("--host", _HOST),
+                *("--host", str(self._plan.host)),
                 *("--port", str(self._identity.ports["mongo"])),
                 *("--storage-path", str(folder / "data")),
                 *("--cache-size", "256M"),
@@ -632,9 +632,9 @@ class _Supervisor:
     def _mongo_client(self) -> "MongoClient[dict[str, object]]":
         from pymongo import MongoClient
 
-        user_exists = self._identity.mongo_user_exists
+        user_exists, host = self._identity.mongo_user_exists, self._plan.host
         return MongoClient(
-            self._identity.mongo_uri if user_exists else _url("mongo", self._identity.ports["mongo"]),
+            self._identity.mongo_uri(host) if user_exists else _url("mongo", host, self._identity.ports["mongo"]),
             serverSelectionTimeoutMS=200,
             directConnection=True,
         )
@@ -642,7 +642,7 @@ class _Supervisor:
     def _mlflow(self) -> _Server:
         folder = self._folder.path / "mlflow"
         s3 = self._settings.s3
-        port = self._identity.ports["mlflow"]
+        host, port = self._plan.host, self._identity.ports["mlflow"]
         storage = {}
         if s3.endpoint_url and s3.access_key_id and s3.secret_access_key:
             storage = {
@@ -656,9 +656,9 @@ class _Supervisor:
             command=[
                 _program("mlflow"),
                 "server",
-                *("--host", _HOST),
+                *("--host", str(self._plan.host)),
                 *("--port", str(port)),
-                *("--allowed-hosts", f"{_HOST}:{port},localhost:{port}"),
+                *("--allowed-hosts", f"{host}:{port},localhost:{port}"),
                 *("--workers", "1"),
                 *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
                 "--serve-artifacts",
@@ -668,7 +668,7 @@ class _Supervisor:
             check=self._check_mlflow,
             environment={
                 **storage,
-                "NO_PROXY": f"{_HOST},localhost",
+                "NO_PROXY": f"{host},localhost",
                 "MLFLOW_DISABLE_TELEMETRY": "true",
                 # Its runner of background jobs doubles the memory and the time to start.
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -676,7 +676,7 @@ class _Supervisor:
         )
 
     def _check_mlflow(self) -> None:
-        connection = http.client.HTTPConnection(_HOST, self._identity.ports["mlflow"], timeout=5)
+        connection = http.client.HTTPConnection(str(self._plan.host), self._identity.ports["mlflow"], timeout=5)
         with closing(connection):
             connection.request("GET", "/health")
             response = connection.getresponse()
@@ -698,8 +698,8 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _url(name: ServiceName, port: int) -> str:
-    return f"{'mongodb' if name == 'mongo' else 'http'}://{_HOST}:{port}"
+def _url(name: ServiceName, host: IPvAnyAddress, port: int) -> str:
+    return f"{'mongodb' if name == 'mongo' else 'http'}://{host}:{port}"
 
 
 def _s3_identity(name: str, access_key: str, secret_key: str, actions: list[str]) -> dict[str, object]:
@@ -724,11 +724,11 @@ def _any_port() -> int:
     return random.SystemRandom().choice(_FREE_PORTS)
 
 
-def _is_free(port: int) -> bool:
+def _is_free(host: IPvAnyAddress, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((str(host), port))
         except OSError:
             return False
         return True

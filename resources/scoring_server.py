@@ -344,14 +344,19 @@ def champion(tracking: Tracking) -> BundleVersion:
     return version
 
 
-def serve(settings: MLflowSettings, version: BundleVersion, port: int = PORT, workers: int = WORKERS) -> int:
-    """Serve a version on loopback until asked to end, and return the exit code of the server.
+def serve(
+    settings: MLflowSettings, version: BundleVersion, port: int = PORT, workers: int = WORKERS, host: str = HOST
+) -> int:
+    """Serve a version until asked to end, and return the exit code of the server.
 
     Ctrl-C, where it arrives as KeyboardInterrupt, ends the server with all its workers, and is no failure.
     """
     # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its workers.
     with subprocess.Popen(
-        command(port, workers), env=environment(settings, version), stdin=subprocess.DEVNULL, start_new_session=True
+        command(port, workers, host),
+        env=environment(settings, version),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     ) as process:
         try:
             return process.wait()
@@ -366,11 +371,11 @@ def serve(settings: MLflowSettings, version: BundleVersion, port: int = PORT, wo
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def command(port: int = PORT, workers: int = WORKERS) -> list[str]:
+def command(port: int = PORT, workers: int = WORKERS, host: str = HOST) -> list[str]:
     """Return the command that runs the server."""
     return [
         *(sys.executable, "-m", "uvicorn", "--factory", "resources.scoring_server:app"),
-        *("--host", HOST, "--port", str(port), "--workers", str(workers)),
+        *("--host", host, "--port", str(port), "--workers", str(workers)),
         *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
     ]
 

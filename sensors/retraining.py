@@ -4,7 +4,7 @@ import time
 
 import dagster as dg
 
-from jobs.training import train, train_end_to_end
+from jobs.training import TRAIN, TRAIN_END_TO_END
 from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.domain.retraining import Retraining, decide_retraining
 from wafer_assets.settings import RetrainingSettings
@@ -21,8 +21,8 @@ def _rows(instance: dg.DagsterInstance, asset: str) -> int:
 def _decide(instance: dg.DagsterInstance, min_new_wafers: int, cooldown_hours: float) -> Retraining:
     trainings = [
         record
-        for job in (train, train_end_to_end)
-        for record in instance.get_run_records(dg.RunsFilter(job_name=job.name), limit=1)
+        for job in (TRAIN, TRAIN_END_TO_END)
+        for record in instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
     ]
     if any(not record.dagster_run.is_finished for record in trainings):
         return Retraining(False, "a training is under way")
@@ -46,7 +46,7 @@ def retraining_sensors(settings: RetrainingSettings) -> list[dg.SensorDefinition
     """Build the sensor that retrains; none where retraining is off."""
 
     @dg.sensor(
-        job=train,
+        job_name=TRAIN,
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=60,
         description=f"Trains once {settings.min_new_wafers} labelled wafers are new, "
@@ -64,7 +64,7 @@ def retraining_schedules(settings: RetrainingSettings) -> list[dg.ScheduleDefini
         return []
 
     @dg.schedule(
-        job=train,
+        job_name=TRAIN,
         cron_schedule=settings.schedule,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Trains if a labelled wafer is new, whatever the sensor's thresholds are.",

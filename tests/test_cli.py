@@ -141,3 +141,12 @@ def test_a_range_of_batches_is_ingested_again_in_one_run(wafer: CliRunner, tmp_p
     backwards = wafer.invoke(main, ["ingest", "--from", last, "--to", first])
     assert "came after" in backwards.output
     assert "knows no batch" in wafer.invoke(main, ["ingest", "--from", "x.csv"]).output
+
+
+def test_where_runs_are_pods_the_command_line_starts_none(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(settings, monkeypatch)
+    monkeypatch.setenv("WAFER_ENVIRONMENT", "production")
+    monkeypatch.setenv("WAFER_EXECUTOR", "kubernetes")
+    result = CliRunner().invoke(main, ["train"])
+    assert result.exit_code == 1
+    assert "Start train in the Dagster UI" in result.output

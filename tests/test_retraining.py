@@ -6,7 +6,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from jobs.training import train
+from jobs.training import TRAIN
 from sensors.retraining import REASON, retraining_schedules, retraining_sensors
 from wafer_assets.settings import RetrainingSettings
 
@@ -33,7 +33,7 @@ def ask(instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS) -
 
 
 def trained(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-    instance.add_run(dg.DagsterRun(train.name, run_id=str(uuid4()), status=status))
+    instance.add_run(dg.DagsterRun(TRAIN, run_id=str(uuid4()), status=status))
 
 
 def test_enough_new_wafers_start_a_training_that_says_why(instance: dg.DagsterInstance) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from jobs.prediction import PREDICTION_JOBS
-from jobs.training import TRAINING_JOBS
+from jobs.training import training_jobs
 from resources.io_managers import FrameIOManager, ObjectIOManager
 from resources.mlflow import Tracking
 from resources.model_config import EvaluationConfig, FaultModelConfig, PromotionConfig
@@ -73,7 +73,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             predictions.score_batches,
         ],
         asset_checks=CHECKS,
-        jobs=[*TRAINING_JOBS, *PREDICTION_JOBS],
+        jobs=[*training_jobs(settings.executor), *PREDICTION_JOBS],
         sensors=[
             *landing_sensors(settings.automation),
             *automation_sensors(settings.automation),

@@ -47,6 +47,18 @@ retention:
 """
 
 
+class RunsArePodsError(RuntimeError):
+    """A run was to be made in a process of the command line, where the platform's runs are pods."""
+
+    code = "runs_are_pods"
+
+    def __init__(self, job: str) -> None:
+        super().__init__(
+            f"Start {job} in the Dagster UI: runs are pods here, and the daemon fails a run that has none. "
+            "Materialize the partitions of the files, or launch the job."
+        )
+
+
 def dagster_home(settings: Settings) -> Path:
     """Return the folder of the laptop's Dagster instance, made ready on first use."""
     home = settings.state_dir / "dagster"
@@ -86,7 +98,14 @@ def run_job(
     -------
     dg.ExecuteInProcessResult
         Of a run that succeeded or failed; the run and its events are recorded either way.
+
+    Raises
+    ------
+    RunsArePodsError
+        The settings say that runs are pods.
     """
+    if settings.executor == "kubernetes":
+        raise RunsArePodsError(job)
     run_id = str(uuid4())
     definition = build_defs(settings).resolve_job_def(job)
     try:

@@ -6,10 +6,11 @@ to ``<state_dir>/services.env`` in the same form; variables of the environment w
 production environment never reads it.
 """
 
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SERVICES_FILE = "services.env"
@@ -135,6 +136,10 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["local", "production"] = Field(default="local", description="Where this runs.")
+    services_host: IPvAnyAddress = Field(
+        default=IPv4Address("127.0.0.1"),
+        description="Address of the local services; other than loopback only to let a test cluster's pods reach them.",
+    )
     state_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default=Path(".wafer"), description="Folder of all local state.", validate_default=True
     )
@@ -143,9 +148,13 @@ class Settings(BaseSettings):
         validation_alias="DAGSTER_HOME",
         description="Folder of the Dagster instance; unset means one in the state folder.",
     )
+    executor: Literal["in_process", "kubernetes"] = Field(
+        default="in_process",
+        description="What runs the steps of a training: the run's own process, or a Kubernetes pod each.",
+    )
     pages_url: str | None = Field(
-        default="http://127.0.0.1:3001",
-        description="Address of the lake's reports: `wafer dev` serves them there. Empty means the S3 console.",
+        default_factory=lambda given: "http://127.0.0.1:3001" if given["environment"] == "local" else None,
+        description="Address of the lake's reports; on a laptop `wafer dev` serves them. Unset means the S3 console.",
     )
     s3: S3Settings = S3Settings()
     mongo: MongoSettings = MongoSettings()

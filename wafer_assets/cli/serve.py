@@ -1,4 +1,4 @@
-"""`wafer serve`: the champion behind MLflow's scoring server, on this machine only."""
+"""`wafer serve`: the champion behind MLflow's scoring server."""
 
 import socket
 import sys
@@ -11,8 +11,9 @@ from wafer_assets.settings import load_settings
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port; 5001 or, where that is taken, a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; nobody is asked for a password.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that score.")
-def serve(port: int | None, workers: int) -> None:
+def serve(port: int | None, host: str, workers: int) -> None:
     """Answer requests with the champion's predictions, the very rows of a batch; Ctrl-C stops everything.
 
     A request holds one to 1,000 wafers as CSV or JSON. Start it again to serve a new champion.
@@ -30,7 +31,7 @@ def serve(port: int | None, workers: int) -> None:
     try:
         version = scoring_server.champion(Tracking(settings.mlflow))
         port = port or free_port(scoring_server.PORT)
-        address = f"http://{scoring_server.HOST}:{port}"
+        address = f"http://{host}:{port}"
         console.print(f"champion   version {version.version} of {version.name}")
         console.print(f"address    {address}/invocations (ready when {address}/ping answers, in some seconds)")
         console.print("example    ", end="")
@@ -38,7 +39,7 @@ def serve(port: int | None, workers: int) -> None:
             f"curl {address}/invocations -H 'Content-Type: text/csv' --data-binary @wafers.csv", soft_wrap=True
         )
         console.print("Ctrl-C stops everything.")
-        sys.exit(scoring_server.serve(settings.mlflow, version, port, workers))
+        sys.exit(scoring_server.serve(settings.mlflow, version, port, workers, host))
     finally:
         if local is not None and local.started:
             local.down()

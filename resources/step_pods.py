@@ -1,0 +1,126 @@
+"""Steps as pods: Dagster's Kubernetes executor, which also says why a pod died and gives a lost step one more try.
+
+By itself the executor reports a killed pod as a failed job, and leaves it to the reader to find out that it was the
+memory. A step that fails by itself, in its own code, is not tried again: it would fail the same way.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import IStepContext
+from dagster._core.execution.plan.objects import StepRetryData
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.executor.step_delegating import (
+    CheckStepHealthResult,
+    StepDelegatingExecutor,
+    StepHandler,
+    StepHandlerContext,
+)
+from dagster_k8s.executor import K8sStepHandler, k8s_job_executor
+from dagster_shared.error import SerializableErrorInfo
+
+if TYPE_CHECKING:
+    from kubernetes.client import V1Pod
+
+_TRIES = 2
+_CONFIG: Any = k8s_job_executor.config_schema
+_HEALTH_SECONDS = 10
+
+
+class ExplainedStepHandler(StepHandler):
+    """Runs steps as Kubernetes jobs; where one is lost, the reason says what Kubernetes knows of its pod.
+
+    Parameters
+    ----------
+    handler
+        Creates, watches and deletes the jobs.
+    """
+
+    def __init__(self, handler: K8sStepHandler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    @property
+    def name(self) -> str:
+        """Name in the event log."""
+        return str(self._handler.name)
+
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """Create the step's job."""
+        return self._handler.launch_step(step_handler_context)
+
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """Delete the step's job."""
+        return self._handler.terminate_step(step_handler_context)
+
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        """Ask whether the step's job runs; of one that does not, say why."""
+        result = self._handler.check_step_health(step_handler_context)
+        if result.is_healthy:
+            return result
+        pods = self._handler._api_client.get_pods_in_job(
+            self._handler._get_k8s_step_job_name(step_handler_context),
+            self._handler._get_container_context(step_handler_context).namespace,
+        )
+        return CheckStepHealthResult.unhealthy(" ".join([str(result.unhealthy_reason), *why_dead(pods)]))
+
+
+def why_dead(pods: "Sequence[V1Pod]") -> list[str]:
+    """Return a sentence for everything that Kubernetes knows of the end of the pods."""
+    found = []
+    for pod in pods:
+        if pod.status.reason:
+            found.append(f"Its pod was ended by the cluster: {pod.status.reason}: {pod.status.message}")
+        limits = {container.name: (container.resources.limits or {}) for container in pod.spec.containers}
+        for status in pod.status.container_statuses or []:
+            ended = status.state.terminated
+            if ended is None or ended.exit_code == 0:
+                continue
+            if ended.reason == "OOMKilled":
+                limit = limits[status.name].get("memory", "of its node")
+                found.append(
+                    f"OOMKilled: it passed its memory limit {limit}. "
+                    "Give the step more with execution.config.memory_mib of the run, or for good in jobs/pod_sizes.py."
+                )
+            else:
+                found.append(f"Its container ended with exit code {ended.exit_code} ({ended.reason}).")
+    return found
+
+
+class LostStepExecutor(StepDelegatingExecutor):
+    """Gives a step whose pod is lost one more try, whatever its retry policy."""
+
+    def log_failure_or_retry_event_after_error(
+        self, step_context: IStepContext, err_info: SerializableErrorInfo, known_state: KnownExecutionState
+    ) -> DagsterEvent:
+        """Log the loss of a step: as a retry the first time, then as its failure."""
+        attempts = known_state.get_retry_state().get_attempt_count(step_context.step.key)
+        if attempts + 1 < _TRIES and not step_context.retry_mode.disabled:
+            data = StepRetryData(error=err_info, seconds_to_wait=None)  # type: ignore[no-untyped-call]
+            return DagsterEvent.step_retry_event(step_context, data)
+        return super().log_failure_or_retry_event_after_error(step_context, err_info, known_state)
+
+
+@dg.executor(
+    name="step_pods",
+    config_schema=_CONFIG,
+    requirements=multiple_process_executor_requirements(),
+)
+def step_pods(context: dg.InitExecutorContext) -> LostStepExecutor:
+    """Run every step as a Kubernetes job; takes the configuration of `dagster_k8s.k8s_job_executor`."""
+    create: Any = k8s_job_executor.executor_creation_fn
+    executor: StepDelegatingExecutor = create(context)
+    handler = executor._step_handler
+    assert isinstance(handler, K8sStepHandler)
+    return LostStepExecutor(
+        ExplainedStepHandler(handler),
+        retries=executor.retries,
+        check_step_health_interval_seconds=_HEALTH_SECONDS,
+        max_concurrent=executor._max_concurrent,
+        tag_concurrency_limits=executor._tag_concurrency_limits,
+        should_verify_step=True,
+        step_dependency_config=executor.step_dependency_config,
+    )
