@@ -75,7 +75,7 @@ _BATCH_LIMIT = 100  # parameters in one request
 _DIGEST_LIMIT = 36  # characters of a dataset's digest
 _BUNDLE_FILE = "artifacts/bundle.skops"  # where `register_bundle` puts the bundle in the version
 _BUNDLE_CODE = Path(__file__).with_name("bundle_pyfunc.py")
-_BUNDLE_PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost")
+_BUNDLE_PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
 
 
 class TrackingUnreachableError(RuntimeError):

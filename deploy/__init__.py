@@ -1,0 +1,1 @@
+"""How the platform gets into a cluster."""
