@@ -8,10 +8,10 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots test lint types validate unit lock clean
+.PHONY: help setup demo serve dev screenshots test test-kubernetes lint types validate unit image image-tag lock clean
 
 help: ## Show what each target does.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready ## Create .venv from the hash-pinned lock.
 
@@ -49,12 +49,23 @@ validate: setup
 unit: setup ## Run the tests alone; ARGS=... goes to pytest.
 	@$(BIN)/pytest $(ARGS)
 
+# Tests of the ordinary suite need no cluster, those of the cluster no ordinary suite.
+test-kubernetes: setup ## Test on the cluster of KUBECONFIG, or on a one-node cluster that K8S_KIT=<folder> starts and stops.
+	@$(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)
+
+image: setup ## Build the platform's container image, unless nothing in it has changed; needs Docker or buildah.
+	@$(BIN)/python -m deploy.image build
+
+image-tag: setup ## Print the image's tag, which follows from its content.
+	@$(BIN)/python -m deploy.image tag
+
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
 
 lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt pyproject.toml -o locks/runtime.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down

@@ -1,8 +1,8 @@
 """What the pods of a training ask for: the one table of CPU and memory per step.
 
-Memory is the peak that ``python -m benchmarks.pods`` measures for a step at 60,000 wafers, 39 times the real line's
-table, plus half as much again, rounded up; a step that passes it is killed, reported with its limit, and tried once
-more. There is no limit on CPU: a throttled learner only holds its memory for longer. Requests of memory equal the
+Memory is the peak that ``python -m benchmarks.step_memory`` measures of a step at 15,000 wafers, ten times the real
+line's table, with the margin below, rounded up. A step that passes it is killed, reported with its limit, and tried
+once more. There is no limit on CPU: a throttled learner only holds its memory for longer. Requests of memory equal the
 limits, so that no node promises what it has not got.
 """
 
@@ -31,6 +31,9 @@ class PodSize:
         requests = {"cpu": f"{round(self.cpu * 1000)}m", "memory": memory}
         return {"container_config": {"resources": {"requests": requests, "limits": {"memory": memory}}}}
 
+
+MARGIN = 1.5
+"""Of a step's memory over the largest that the benchmark saw it hold."""
 
 SMALL = PodSize(cpu=0.25, memory_mib=768)
 """Of steps that are not named: they read or write a little and compute nothing."""

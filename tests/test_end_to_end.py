@@ -13,32 +13,17 @@ import pytest
 
 from resources.mlflow import Tracking
 from resources.mongo import WaferStore
-from resources.s3 import S3Store
 from schemas.loader import load_schema
-from wafer_assets.assets.batches import landing_key
+from tests.landing import land
 from wafer_assets.assets.common import training_key
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import sensor_readings
 from wafer_assets.domain.training import FaultModel
 from wafer_assets.instance import open_instance, run_job
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
-from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings
 
 FAST = {"forest_trees": 20, "xgboost_trees": 20}
-
-
-def land(settings: Settings, instance: dg.DagsterInstance, files: dict[str, bytes]) -> dict[str, str]:
-    """Drop files into the landing bucket and return the tags of a run over them."""
-    s3 = S3Store(settings)
-    for name, content in files.items():
-        s3.put(s3.landing, landing_key("training", name), content)
-    found = changed_batches("training", s3.list_objects(s3.landing), {})
-    report_raw_batches(instance, "training", s3.landing, found)
-    keys = instance.get_dynamic_partitions(str(BATCHES["training"].name))
-    (only,) = partition_ranges(keys, found)
-    return only.tags
 
 
 def simulated(batches: int, fault_rate: float) -> dict[str, bytes]:

@@ -1,0 +1,252 @@
+"""The platform on a real Kubernetes: pods of their own for steps, and what happens when pods end as they should not.
+
+The tests share one platform and run in order: the first trains and rolls the code location, the others run on the new
+image.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEventType
+from kubernetes.client import V1Pod
+from kubernetes.utils.quantity import parse_quantity
+
+from jobs.pod_sizes import SMALL, STEPS
+from resources.local_services import LocalServices
+from resources.mlflow import Tracking
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from tests.kubernetes.cluster import STEP, label, wait_for
+from tests.kubernetes.phases import phase
+from tests.kubernetes.platform import TTL_SECONDS, Platform
+from tests.landing import land
+from wafer_assets.assets.common import latest_metadata, training_key
+from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.instance import open_instance, run_job
+from wafer_assets.settings import Settings
+
+SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
+
+
+@pytest.fixture(scope="module")
+def first_run(platform: Platform, batches: dict[str, bytes]) -> str:
+    """A whole training in pods, during which the code location is rolled to the next image."""
+    tags = land(platform.settings, platform.instance, batches)
+    run_id = platform.launch("train_end_to_end", tags)
+    with phase("train_end_to_end in pods"):
+        with phase("  of which: from the start to the first step's pod"):
+            wait_for("the first step", lambda: platform.cluster.pods_of(run_id, STEP))
+        with phase("  of which: the code location rolls"):
+            platform.roll(image=platform.next_image)
+        assert platform.status(run_id) == dg.DagsterRunStatus.STARTED
+        assert platform.finished(run_id, 420) == SUCCESS, platform.messages(run_id)
+    return run_id
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: hashes of its table, of the table its bundle names and of the bundle; all metrics."""
+
+    table: str
+    bundle_table: str
+    bundle: str
+    metrics: dict[str, float]
+
+
+def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
+    import mlflow
+
+    version = Tracking(settings.mlflow).version("challenger")
+    assert version is not None
+    metrics = mlflow.MlflowClient(settings.mlflow.tracking_uri).get_run(version.run_id).data.metrics
+    table = latest_metadata(instance, training_key("wafer_table"))["content_hash"].value
+    bundle = sha256(Tracking(settings.mlflow).content_of(version)).hexdigest()
+    return Trained(str(table), version.tags["table_hash"], bundle, metrics)
+
+
+def trained_on_a_laptop(batches: dict[str, bytes], state: Path) -> Trained:
+    """Train in one process, on services of its own."""
+    with LocalServices(Settings(state_dir=state)) as settings, open_instance(settings) as instance:
+        tags = land(settings, instance, batches)
+        assert run_job(settings, instance, "train_end_to_end", tags=tags).success
+        return trained(settings, instance)
+
+
+def test_every_step_has_a_pod_of_its_own_size(platform: Platform, first_run: str) -> None:
+    pods = platform.cluster.pods_of(first_run, STEP)
+    steps = {
+        event.step_key
+        for event in (entry.dagster_event for entry in platform.instance.all_logs(first_run))
+        if event is not None and event.event_type == DagsterEventType.STEP_SUCCESS
+    }
+    assert len(pods) == len(steps)
+    groups = [step for step in steps if step is not None and "fit_group" in step]
+    assert len(groups) >= 2
+    for pod in pods:
+        (container,) = pod.spec.containers
+        (step,) = [item.value for item in container.env if item.name == "DAGSTER_RUN_STEP_KEY"]
+        size = STEPS.get(step.rpartition(".")[2].partition("[")[0], SMALL)
+        assert parse_quantity(container.resources.limits["memory"]) == size.memory_mib * 2**20
+        assert parse_quantity(container.resources.requests["cpu"]) == Decimal(str(size.cpu))
+        assert container.security_context.read_only_root_filesystem
+        assert pod.spec.security_context.run_as_user == 10001
+        assert pod.spec.service_account_name == "wafer-runs"
+
+
+def test_the_bundle_from_the_pods_is_the_one_that_the_laptop_trains(
+    platform: Platform, first_run: str, batches: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert platform.status(first_run) == SUCCESS
+    in_pods = trained(platform.settings, platform.instance)
+    on_a_laptop = trained_on_a_laptop(batches, tmp_path / "laptop")
+    assert in_pods.table == in_pods.bundle_table == on_a_laptop.table == on_a_laptop.bundle_table
+    assert in_pods.bundle == on_a_laptop.bundle
+    assert len(in_pods.metrics) > 10
+    assert in_pods.metrics == pytest.approx(on_a_laptop.metrics, rel=1e-9, abs=1e-9)
+
+
+def test_a_run_keeps_its_image_while_the_code_location_has_the_next(platform: Platform, first_run: str) -> None:
+    images = {pod.spec.containers[0].image for pod in platform.cluster.pods_of(first_run)}
+    assert images == {platform.image}
+    run_id = platform.launch("ingest_training", one_batch(platform))
+    assert platform.finished(run_id) == SUCCESS, platform.messages(run_id)
+    assert {pod.spec.containers[0].image for pod in platform.cluster.pods_of(run_id)} == {platform.next_image}
+
+
+def one_batch(platform: Platform) -> dict[str, str]:
+    key = platform.instance.get_dynamic_partitions("training_batches")[0]
+    return {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": key}
+
+
+def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platform, first_run: str) -> None:
+    del first_run  # there must be wafers to train on
+    small = {"execution": {"config": {"memory_mib": {"training__wafer_table": 120}}}}
+    run_id = platform.launch("train", config=small)
+    assert platform.finished(run_id) == FAILURE
+    events = [entry.dagster_event for entry in platform.instance.all_logs(run_id) if entry.dagster_event]
+    (retry,) = [event for event in events if event.event_type == DagsterEventType.STEP_UP_FOR_RETRY]
+    (failure,) = [event for event in events if event.event_type == DagsterEventType.STEP_FAILURE]
+    for event, reason in (
+        (retry, retry.step_retry_data.error),
+        (failure, failure.step_failure_data.error),
+    ):
+        assert event.step_key == "training__wafer_table"
+        assert "OOMKilled: it passed its memory limit 120Mi" in str(reason)
+    assert len(platform.cluster.pods_of(run_id, STEP)) == 2
+
+
+def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(
+    platform: Platform, first_run: str
+) -> None:
+    del first_run
+    new = simulate_batches(30, 100, line="training", seed=11)
+    tags = land(platform.settings, platform.instance, {batch.name: batch.content for batch in new})
+    store = WaferStore(platform.settings)
+    before = {item.batch for item in store.batches("training", "accepted")}
+    run_id = platform.launch("ingest_training", tags)
+    wait_for("the first batch", lambda: len(store.batches("training", "accepted")) > len(before))
+    (pod,) = platform.cluster.alive(run_id)
+    platform.cluster.core.delete_namespaced_pod(pod.metadata.name, platform.cluster.namespace, grace_period_seconds=0)
+    stopped = {item.batch for item in store.batches("training", "accepted")} - before
+    assert len(stopped) < 30, "the run was through before its pod was deleted"
+    assert platform.finished(run_id) == FAILURE
+    again = wait_for("another run", lambda: followers(platform, run_id))
+    assert platform.finished(again[-1]) == SUCCESS, platform.messages(again[-1])
+    assert len(store.batches("training", "accepted")) == len(before) + 30
+    for manifest, frame in store.read_batches("training"):
+        assert len(frame) == manifest.wafers
+    s3 = S3Store(platform.settings)
+    assert len(s3.list_objects(s3.lake, "training/validated_batches/")) == len(before) + 30
+
+
+def followers(platform: Platform, run_id: str) -> list[str]:
+    runs = platform.instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run_id}))
+    return [run.run_id for run in runs]
+
+
+def test_terminating_a_run_ends_its_pods(platform: Platform, first_run: str) -> None:
+    del first_run
+    run_id = platform.launch("train")
+    wait_for("a step at work", lambda: [pod for pod in platform.cluster.alive(run_id) if is_running_step(pod)])
+    platform.client.terminate_run(run_id)
+    assert platform.finished(run_id) == CANCELED
+    wait_for("the end of its pods", lambda: not platform.cluster.alive(run_id), 60)
+
+
+def is_running_step(pod: V1Pod) -> bool:
+    return label(pod, "app.kubernetes.io/component") == STEP and pod.status.phase == "Running"
+
+
+def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform, first_run: str) -> None:
+    def jobs() -> list[str]:
+        found = platform.cluster.batch.list_namespaced_job(
+            platform.cluster.namespace, label_selector=f"dagster/run-id={run_id}"
+        )
+        return [job.metadata.name for job in found.items]
+
+    del first_run
+    run_id = platform.launch("ingest_training", one_batch(platform))
+    assert platform.finished(run_id) == SUCCESS
+    assert len(jobs()) == 1
+    wait_for("the job to go", lambda: not jobs(), TTL_SECONDS + 60)
+    s3 = S3Store(platform.settings)
+    assert s3.list_objects(s3.lake, f"dagster/storage/{run_id}/")
+
+
+CAN = """
+import sys, kubernetes
+kubernetes.config.load_incluster_config()
+core, batch, namespace = kubernetes.client.CoreV1Api(), kubernetes.client.BatchV1Api(), sys.argv[1]
+calls = {
+    "list jobs": lambda: batch.list_namespaced_job(namespace),
+    "list pods": lambda: core.list_namespaced_pod(namespace),
+    "read secrets": lambda: core.list_namespaced_secret(namespace),
+    "read settings": lambda: core.list_namespaced_config_map(namespace),
+    "run commands in pods": lambda: core.connect_get_namespaced_pod_exec("none", namespace, command="true"),
+    "make pods": lambda: core.create_namespaced_pod(namespace, {"metadata": {"name": "x"}, "spec": {"containers": []}}),
+    "leave the namespace": lambda: core.list_namespaced_pod("kube-system"),
+}
+for name, call in calls.items():
+    try:
+        call()
+        print(name, "yes")
+    except kubernetes.client.ApiException as error:
+        print(name, error.status)
+"""
+
+
+@pytest.mark.parametrize(
+    ("deployment", "list_jobs"), [("daemon", "yes"), ("wafer", "403")], ids=["launcher", "runs and steps"]
+)
+def test_an_account_can_do_what_it_must_and_nothing_else(platform: Platform, deployment: str, list_jobs: str) -> None:
+    pod = platform.cluster.ready(deployment)
+    answers = platform.cluster.run_in(pod, "python", "-c", CAN, platform.cluster.namespace).splitlines()
+    assert answers == [
+        f"list jobs {list_jobs}",
+        "list pods yes",
+        "read secrets 403",
+        "read settings 403",
+        "run commands in pods 403",
+        "make pods 403",
+        "leave the namespace 403",
+    ]
+
+
+SIZE = """
+import os, sys
+files = (os.path.join(folder, name) for root in sys.argv[1:] for folder, _, names in os.walk(root) for name in names)
+print(sum(os.lstat(file).st_size for file in files))
+"""
+
+
+def test_a_pod_is_nobody_in_particular_on_a_small_image_that_it_cannot_change(platform: Platform) -> None:
+    pod = platform.cluster.ready("wafer")
+    answer = platform.cluster.run_in(pod, "sh", "-c", "id -u; touch /srv/wafer/x; command -v pip uv gcc make")
+    assert answer.startswith("10001\n")
+    assert "Read-only file system" in answer
+    assert len(answer.splitlines()) == 2, "there are build tools"
+    assert int(platform.cluster.run_in(pod, "python", "-c", SIZE, "/opt/wafer", "/srv/wafer")) <= 900e6
