@@ -4,6 +4,7 @@ Run with ``python -m benchmarks.step_memory --help``.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,7 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
         for step in (INGESTION, *STEPS_OF_TRAIN):
             click.echo(f"{step} …", err=True)
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.step_memory", "--one", step]
-            environment = {"WAFER_STATE_DIR": folder}
+            environment = os.environ | {"WAFER_STATE_DIR": folder, "GIT_PYTHON_REFRESH": "quiet"}
             finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
             found = json.loads(finished.stdout.splitlines()[-1])
             goal = Goal("<=", STEPS[step].memory_mib / MARGIN)

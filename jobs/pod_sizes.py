@@ -35,20 +35,20 @@ class PodSize:
 MARGIN = 1.5
 """Of a step's memory over the largest that the benchmark saw it hold."""
 
-SMALL = PodSize(cpu=0.25, memory_mib=768)
+SMALL = PodSize(cpu=0.25, memory_mib=512)
 """Of steps that are not named: they read or write a little and compute nothing."""
 
 STEPS: Mapping[str, PodSize] = {
-    "ingest_training_batches": PodSize(cpu=1, memory_mib=1024),
-    "training__wafer_table": PodSize(cpu=1, memory_mib=2560),
-    "training__preprocessor": PodSize(cpu=1, memory_mib=2048),
-    "training__features": PodSize(cpu=1, memory_mib=2048),
+    "ingest_training_batches": PodSize(cpu=1, memory_mib=512),
+    "training__wafer_table": PodSize(cpu=1, memory_mib=768),
+    "training__preprocessor": PodSize(cpu=1, memory_mib=1024),
+    "training__features": PodSize(cpu=1, memory_mib=1024),
     "training__elbow": PodSize(cpu=1, memory_mib=1024),
     "cluster_wafers": PodSize(cpu=1, memory_mib=1024),
-    "fit_group": PodSize(cpu=0.5, memory_mib=1536),
-    "collect_groups": PodSize(cpu=0.25, memory_mib=1024),
+    "fit_group": PodSize(cpu=0.5, memory_mib=1024),
+    "collect_groups": PodSize(cpu=0.25, memory_mib=768),
     "training__evaluation": PodSize(cpu=1, memory_mib=3072),
-    "training__model_bundle": PodSize(cpu=1, memory_mib=2048),
-    "training__champion": PodSize(cpu=1, memory_mib=2048),
+    "training__model_bundle": PodSize(cpu=1, memory_mib=1280),
+    "training__champion": PodSize(cpu=1, memory_mib=768),
 }
 """By the name of the op."""

@@ -144,11 +144,12 @@ class TrackedRun:
     client: "MlflowClient"
     run_id: str
     experiment_id: str
+    ui_url: str
 
     @property
     def url(self) -> str:
         """Page of the run in MLflow's UI."""
-        return f"{self.client.tracking_uri}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
+        return f"{self.ui_url.rstrip('/')}/#/experiments/{self.experiment_id}/runs/{self.run_id}"
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters; MLflow keeps their text and refuses to change a value once logged."""
@@ -216,7 +217,7 @@ class TrackedRun:
         if run is None:
             parent = {"mlflow.parentRunId": self.run_id}
             run = self.client.create_run(self.experiment_id, run_name=name, tags=parent)
-        nested = TrackedRun(self.client, run.info.run_id, self.experiment_id)
+        nested = TrackedRun(self.client, run.info.run_id, self.experiment_id, self.ui_url)
         try:
             yield nested
         except BaseException as error:
@@ -254,7 +255,7 @@ class Tracking:
             run = _settle(client, experiment_id, dagster_run)
             try:
                 self._activate(run, dagster_run)
-                yield TrackedRun(client, run.info.run_id, experiment_id)
+                yield TrackedRun(client, run.info.run_id, experiment_id, self.settings.ui_url or client.tracking_uri)
             except BaseException as error:
                 with _server_may_be_gone():
                     mlflow.end_run(_end_of(error))

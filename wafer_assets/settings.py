@@ -64,6 +64,9 @@ class MLflowSettings(_Section):
     """Experiment tracking and the model registry."""
 
     tracking_uri: str | None = Field(default=None, description="URL of the MLflow server.")
+    ui_url: str | None = Field(
+        default=None, description="URL of the server's pages for people, where it is another one than the programs'."
+    )
     username: str | None = Field(default=None, description="User, where the server asks for one.")
     password: SecretStr | None = Field(default=None, description="Password, where the server asks for one.")
     experiment: str = Field(default="wafer-faults", description="Experiment that collects the runs.")

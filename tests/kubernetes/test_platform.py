@@ -6,7 +6,6 @@ image.
 
 from dataclasses import dataclass
 from decimal import Decimal
-from hashlib import sha256
 from pathlib import Path
 
 import dagster as dg
@@ -25,7 +24,9 @@ from tests.kubernetes.phases import phase
 from tests.kubernetes.platform import TTL_SECONDS, Platform
 from tests.landing import land
 from wafer_assets.assets.common import latest_metadata, training_key
-from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.domain.persistence import load
+from wafer_assets.domain.simulation import simulate_batches, simulate_table
+from wafer_assets.domain.table import sensor_readings
 from wafer_assets.instance import open_instance, run_job
 from wafer_assets.settings import Settings
 
@@ -49,12 +50,12 @@ def first_run(platform: Platform, batches: dict[str, bytes]) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves: hashes of its table, of the table its bundle names and of the bundle; all metrics."""
+    """What a training leaves: hashes of its table and of the table its bundle names; figures and predictions."""
 
     table: str
     bundle_table: str
-    bundle: str
     metrics: dict[str, float]
+    probabilities: list[float]
 
 
 def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
@@ -64,8 +65,9 @@ def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
     assert version is not None
     metrics = mlflow.MlflowClient(settings.mlflow.tracking_uri).get_run(version.run_id).data.metrics
     table = latest_metadata(instance, training_key("wafer_table"))["content_hash"].value
-    bundle = sha256(Tracking(settings.mlflow).content_of(version)).hexdigest()
-    return Trained(str(table), version.tags["table_hash"], bundle, metrics)
+    bundle = load(Tracking(settings.mlflow).content_of(version))
+    probabilities = bundle.predict_proba(sensor_readings(simulate_table(200, seed=5)))[:, 1]
+    return Trained(str(table), version.tags["table_hash"], metrics, probabilities.tolist())
 
 
 def trained_on_a_laptop(batches: dict[str, bytes], state: Path) -> Trained:
@@ -104,9 +106,9 @@ def test_the_bundle_from_the_pods_is_the_one_that_the_laptop_trains(
     in_pods = trained(platform.settings, platform.instance)
     on_a_laptop = trained_on_a_laptop(batches, tmp_path / "laptop")
     assert in_pods.table == in_pods.bundle_table == on_a_laptop.table == on_a_laptop.bundle_table
-    assert in_pods.bundle == on_a_laptop.bundle
     assert len(in_pods.metrics) > 10
     assert in_pods.metrics == pytest.approx(on_a_laptop.metrics, rel=1e-9, abs=1e-9)
+    assert in_pods.probabilities == pytest.approx(on_a_laptop.probabilities, rel=1e-9, abs=1e-9)
 
 
 def test_a_run_keeps_its_image_while_the_code_location_has_the_next(platform: Platform, first_run: str) -> None:
@@ -161,6 +163,8 @@ def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(
         assert len(frame) == manifest.wafers
     s3 = S3Store(platform.settings)
     assert len(s3.list_objects(s3.lake, "training/validated_batches/")) == len(before) + 30
+    # The dead run's place in the pool was given back, or the second run would wait still.
+    assert platform.instance.event_log_storage.get_concurrency_info("training_ingestion").slot_count == 1
 
 
 def followers(platform: Platform, run_id: str) -> list[str]:

@@ -124,6 +124,8 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=STORE_RETRIES,
+        # Where pools are limited, two versions of one file never go through at the same time.
+        pool=f"{line}_ingestion",
     )
     def ingest_batches(
         context: dg.AssetExecutionContext,
