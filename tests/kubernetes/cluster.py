@@ -58,6 +58,12 @@ class Cluster:
         for item in objects:
             kubernetes.utils.create_from_dict(self.api, dict(item), namespace=self.namespace)
 
+    def pods(self, deployment: str) -> list[V1Pod]:
+        """Return the pods of a deployment that are there."""
+        wanted = self.apps.read_namespaced_deployment(deployment, self.namespace).spec.selector.match_labels
+        selector = ",".join(f"{name}={value}" for name, value in wanted.items())
+        return list(self.core.list_namespaced_pod(self.namespace, label_selector=selector).items)
+
     def pods_of(self, run_id: str, component: str | None = None) -> list[V1Pod]:
         """Return every pod that a run ever had."""
         return [
@@ -80,7 +86,7 @@ class Cluster:
             status = found.status
             if status.observed_generation != found.metadata.generation:
                 return None
-            pods = self.core.list_namespaced_pod(self.namespace, label_selector=f"deployment={deployment}").items
+            pods = self.pods(deployment)
             if status.ready_replicas == status.updated_replicas == status.replicas == len(pods) == 1:
                 return pods[0] if image in (None, pods[0].spec.containers[0].image) else None
             return None
@@ -94,7 +100,7 @@ class Cluster:
     def describe(self, deployment: str) -> str:
         """Return what is known of the pods of a deployment that does not work."""
         found = []
-        for pod in self.core.list_namespaced_pod(self.namespace, label_selector=f"deployment={deployment}").items:
+        for pod in self.pods(deployment):
             found.append(str(pod.status.container_statuses or pod.status.conditions))
             with suppress(kubernetes.client.ApiException):
                 found.append(self.core.read_namespaced_pod_log(pod.metadata.name, self.namespace, tail_lines=30))

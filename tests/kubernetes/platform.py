@@ -41,6 +41,7 @@ class Platform:
     client: DagsterGraphQLClient
     image: str
     next_image: str
+    postgres: Postgres
 
     def launch(self, job: str, tags: dict[str, str] | None = None, config: dict[str, Any] | None = None) -> str:
         """Start a run from the UI's own interface and return its id."""
@@ -57,6 +58,20 @@ class Platform:
         )
         self.cluster.ready("wafer", container["image"])
         self.client.reload_repository_location("wafer")
+
+    def deploy_beside(self, name: str, environment: dict[str, str]) -> Any:
+        """Deploy one of the companion manifests' servers, once, and return its pod when it is ready."""
+        for item in manifests(f"{name.removeprefix('wafer-')}.yaml"):
+            item["metadata"]["namespace"] = self.cluster.namespace
+            if item["kind"] == "Deployment":
+                item["spec"]["replicas"] = 1
+                (container,) = item["spec"]["template"]["spec"]["containers"]
+                container["image"] = self.next_image
+                container.pop("lifecycle", None)  # older clusters do not know its `sleep`
+                container["env"] += [{"name": key, "value": value} for key, value in environment.items()]
+            if item["kind"] in ("Deployment", "ServiceAccount", "Service"):
+                self.cluster.create(item)
+        return self.cluster.ready(name)
 
     def status(self, run_id: str) -> dg.DagsterRunStatus:
         """Return the status of a run."""
@@ -111,7 +126,7 @@ def running_platform() -> Iterator[Platform]:
         port = stack.enter_context(cluster.forwarded(webserver, WEB_PORT))
         client = DagsterGraphQLClient("127.0.0.1", port_number=port)
         stop_sensors(client)
-        yield Platform(cluster, settings, instance, client, image, next_image)
+        yield Platform(cluster, settings, instance, client, image, next_image, postgres)
 
 
 def values_for(settings: Settings, postgres: Postgres, folder: Path) -> dict[str, Any]:
@@ -160,6 +175,8 @@ def deploy(
     keys = (s3.access_key_id.get_secret_value(), s3.secret_access_key.get_secret_value())
     stores = {
         "WAFER_MONGO__URI": settings.mongo.uri.get_secret_value(),
+        "WAFER_MLFLOW__USERNAME": "",
+        "WAFER_MLFLOW__PASSWORD": "",
         "WAFER_S3__ACCESS_KEY_ID": keys[0],
         "WAFER_S3__SECRET_ACCESS_KEY": keys[1],
     }

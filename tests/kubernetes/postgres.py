@@ -27,6 +27,10 @@ class Postgres:
     port: int
     password: str
 
+    def uri(self, database: str) -> str:
+        """Return the address of a database, as SQLAlchemy takes it."""
+        return f"postgresql://{NAME}:{self.password}@{self.host}:{self.port}/{database}"
+
 
 @contextmanager
 def running_postgres(host: str) -> Iterator[Postgres]:

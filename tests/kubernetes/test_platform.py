@@ -4,12 +4,15 @@ The tests share one platform and run in order: the first trains and rolls the co
 image.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import dagster as dg
+import psycopg2
 import pytest
+import requests
 from dagster._core.events import DagsterEventType
 from kubernetes.client import V1Pod
 from kubernetes.utils.quantity import parse_quantity
@@ -21,7 +24,8 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from tests.kubernetes.cluster import STEP, label, wait_for
 from tests.kubernetes.phases import phase
-from tests.kubernetes.platform import TTL_SECONDS, Platform
+from tests.kubernetes.platform import TTL_SECONDS, Platform, secret
+from tests.kubernetes.postgres import NAME
 from tests.landing import land
 from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.domain.persistence import load
@@ -199,6 +203,53 @@ def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform,
     wait_for("the job to go", lambda: not jobs(), TTL_SECONDS + 60)
     s3 = S3Store(platform.settings)
     assert s3.list_objects(s3.lake, f"dagster/storage/{run_id}/")
+
+
+def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform: Platform, first_run: str) -> None:
+    assert platform.status(first_run) == SUCCESS
+    champion = Tracking(platform.settings.mlflow).version("champion")
+    assert champion is not None
+    wafers = sensor_readings(simulate_table(20, seed=5))
+    pod = platform.deploy_beside("wafer-scoring", {})
+    with platform.cluster.forwarded(pod, 5001) as port:
+        answer = requests.post(
+            f"http://127.0.0.1:{port}/invocations",
+            data=wafers.to_csv(index=False),
+            headers={"Content-Type": "text/csv"},
+            timeout=60,
+        )
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["predictions"]
+    assert {row["bundle_version"] for row in rows} == {champion.version}
+    bundle = load(Tracking(platform.settings.mlflow).content_of(champion))
+    assert [row["probability"] for row in rows] == pytest.approx(bundle.predict_proba(wafers)[:, 1].tolist())
+
+
+def test_the_mlflow_server_of_the_manifests_works_on_postgresql_and_s3(platform: Platform) -> None:
+    s3 = platform.settings.s3
+    assert s3.access_key_id is not None
+    assert s3.secret_access_key is not None
+    with closing(psycopg2.connect(platform.postgres.uri(NAME))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE mlflow")
+    store = {"MLFLOW_BACKEND_STORE_URI": platform.postgres.uri("mlflow")}
+    platform.cluster.create(secret("mlflow-backend", store))
+    environment = {
+        "MLFLOW_S3_ENDPOINT_URL": str(s3.endpoint_url),
+        "AWS_ACCESS_KEY_ID": s3.access_key_id.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key.get_secret_value(),
+    }
+    pod = platform.deploy_beside("mlflow", environment)
+    with platform.cluster.forwarded(pod, 5000) as port:
+        address = f"http://127.0.0.1:{port}/api/2.0"
+        ours = {"Host": "mlflow.wafer.svc.cluster.local:5000"}
+        named = requests.post(f"{address}/mlflow/experiments/create", json={"name": "e"}, headers=ours, timeout=30)
+        assert named.status_code == 200, named.text
+        path = f"{address}/mlflow-artifacts/artifacts/e/file.txt"
+        assert requests.put(path, data=b"kept", headers=ours, timeout=30).status_code == 200
+        assert requests.get(path, headers=ours, timeout=30).content == b"kept"
+        strange = {"Host": "evil.example.com"}
+        assert requests.get(f"{address}/mlflow/experiments/get", headers=strange, timeout=30).status_code == 403
 
 
 CAN = """
