@@ -49,12 +49,11 @@ validate: setup
 unit: setup ## Run the tests alone; ARGS=... goes to pytest.
 	@$(BIN)/pytest $(ARGS)
 
-# Tests of the ordinary suite need no cluster, those of the cluster no ordinary suite.
-test-kubernetes: setup ## Test on the cluster of KUBECONFIG, or on a one-node cluster that K8S_KIT=<folder> starts and stops.
-	@$(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)
+test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
+	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)
 
 image: setup ## Build the platform's container image, unless nothing in it has changed; needs Docker or buildah.
-	@$(BIN)/python -m deploy.image build
+	@$(BIN)/python -m deploy.image build $(patsubst %,--revision %,$(shell git rev-parse HEAD 2>/dev/null))
 
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag

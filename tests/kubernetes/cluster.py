@@ -73,10 +73,13 @@ class Cluster:
             and component in (None, pod.metadata.labels["app.kubernetes.io/component"])
         ]
 
+    def left_of(self, run_id: str) -> list[V1Pod]:
+        """Return the pods of a run that are there, ended or not."""
+        return list(self.core.list_namespaced_pod(self.namespace, label_selector=f"dagster/run-id={run_id}").items)
+
     def alive(self, run_id: str) -> list[V1Pod]:
         """Return the pods of a run that have not ended."""
-        found = self.core.list_namespaced_pod(self.namespace, label_selector=f"dagster/run-id={run_id}").items
-        return [pod for pod in found if pod.status.phase in ("Pending", "Running")]
+        return [pod for pod in self.left_of(run_id) if pod.status.phase in ("Pending", "Running")]
 
     def ready(self, deployment: str, image: str | None = None, seconds: float = 120) -> V1Pod:
         """Wait until a deployment has rolled out, and return its one pod."""

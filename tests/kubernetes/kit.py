@@ -19,6 +19,7 @@ ADDRESS = "10.96.0.1"
 """Of the kit's namespace, for pods and for what runs beside them."""
 ARCHIVE = ROOT / ".wafer" / "image.tar"
 INSIDE = "WAFER_TEST_INSIDE"
+NEEDED = ("WAFER_TEST_IMAGE", "WAFER_TEST_NEXT_IMAGE", "WAFER_TEST_ADDRESS")
 
 
 def on_a_cluster(command: list[str]) -> int:
@@ -26,6 +27,8 @@ def on_a_cluster(command: list[str]) -> int:
     if os.environ.get(INSIDE):
         return subprocess.run(command, cwd=ROOT, env=os.environ | on_the_kit(), check=False).returncode
     if os.environ.get("KUBECONFIG"):
+        if missing := [name for name in NEEDED if not os.environ.get(name)]:
+            sys.exit(f"Set {', '.join(missing)} for your cluster, as tests/kubernetes/conftest.py explains.")
         return subprocess.run(command, cwd=ROOT, check=False).returncode
     if not (KIT / "run").exists():
         sys.exit(f"There is no cluster: set KUBECONFIG, or K8S_KIT to the folder of a one-node kit (not {KIT}).")
