@@ -163,7 +163,7 @@ class ServiceStandIn:
                 ends = self._cluster.core.read_namespaced_endpoints(self._service, self._cluster.namespace)
                 subset = (ends.subsets or [])[0]
                 pod = socket.create_connection((subset.addresses[0].ip, subset.ports[0].port), 5)
-            except (OSError, IndexError, TypeError):
+            except (OSError, IndexError, TypeError, kubernetes.client.ApiException):
                 client.close()
                 continue
             pod.settimeout(None)

@@ -27,6 +27,9 @@ CODE_PORT, WEB_PORT = 4000, 3000
 SENSORS = (
     """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { name sensorState { id } } } } } }"""
 )
+START = """mutation($name: String!) { startSensor(sensorSelector: {repositoryName: "__repository__",
+repositoryLocationName: "wafer", sensorName: $name}) { ... on Sensor { sensorState { status } }
+... on PythonError { message } } }"""
 STOP = """mutation($id: String!) { stopSensor(id: $id) { ... on StopSensorMutationResult
 { instigationState { status } } ... on PythonError { message } ... on UnauthorizedError { message } } }"""
 
@@ -48,6 +51,12 @@ class Platform:
         return self.client.submit_job_execution(
             job, repository_location_name="wafer", run_config=config or {}, tags=tags or {}
         )
+
+    def start_sensors(self, *names: str) -> None:
+        """Turn sensors on."""
+        for name in names:
+            answer = self.client._execute(START, {"name": name})["startSensor"]
+            assert answer["sensorState"]["status"] == "RUNNING", answer
 
     def roll(self, **change: Any) -> None:
         """Change the code location's container, and wait until the new one serves."""

@@ -24,9 +24,10 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from tests.kubernetes.cluster import STEP, label, wait_for
 from tests.kubernetes.phases import phase
-from tests.kubernetes.platform import TTL_SECONDS, Platform, secret
+from tests.kubernetes.platform import TTL_SECONDS, Platform, secret, stop_sensors
 from tests.kubernetes.postgres import NAME
 from tests.landing import land
+from wafer_assets.assets.batches import landing_key
 from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.domain.persistence import load
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
@@ -70,7 +71,7 @@ def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
     metrics = mlflow.MlflowClient(settings.mlflow.tracking_uri).get_run(version.run_id).data.metrics
     table = latest_metadata(instance, training_key("wafer_table"))["content_hash"].value
     bundle = load(Tracking(settings.mlflow).content_of(version))
-    probabilities = bundle.predict_proba(sensor_readings(simulate_table(200, seed=5)))[:, 1]
+    probabilities = bundle.model.predict_proba(sensor_readings(simulate_table(200, seed=5)))[:, 1]
     return Trained(str(table), version.tags["table_hash"], metrics, probabilities.tolist())
 
 
@@ -223,7 +224,7 @@ def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform:
     rows = answer.json()["predictions"]
     assert {row["bundle_version"] for row in rows} == {champion.version}
     bundle = load(Tracking(platform.settings.mlflow).content_of(champion))
-    assert [row["probability"] for row in rows] == pytest.approx(bundle.predict_proba(wafers)[:, 1].tolist())
+    assert [row["probability"] for row in rows] == pytest.approx(bundle.model.predict_proba(wafers)[:, 1].tolist())
 
 
 def test_the_mlflow_server_of_the_manifests_works_on_postgresql_and_s3(platform: Platform) -> None:
@@ -306,3 +307,17 @@ def test_a_pod_is_nobody_in_particular_on_a_small_image_that_it_cannot_change(pl
     assert "Read-only file system" in answer
     assert len(answer.splitlines()) == 2, "there are build tools"
     assert int(platform.cluster.run_in(pod, "python", "-c", SIZE, "/opt/wafer", "/srv/wafer")) <= 900e6
+
+
+def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Platform, first_run: str) -> None:
+    del first_run
+    *_, batch = simulate_batches(31, 100, line="training", seed=11)
+    s3, store = S3Store(platform.settings), WaferStore(platform.settings)
+    before = {run.run_id for run in platform.instance.get_runs()}
+    s3.put(s3.landing, landing_key("training", batch.name), batch.content)
+    platform.start_sensors("land_training_batches", "ingest_new_batches")
+    wait_for("its records", lambda: batch.name in {item.batch for item in store.batches("training", "accepted")}, 150)
+    started = {run.run_id for run in platform.instance.get_runs()} - before
+    assert any(platform.cluster.pods_of(run_id) for run_id in started)
+    stop_sensors(platform.client)
+    assert {platform.finished(run_id) for run_id in started} == {SUCCESS}
