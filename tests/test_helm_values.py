@@ -147,6 +147,11 @@ def test_the_chart_is_of_the_release_of_our_dagster() -> None:
     assert drift(chart_version()) == []
 
 
+def test_the_runbook_names_no_other_chart() -> None:
+    named = re.findall(r"\b1\.\d\d\.\d+", (BASE.parents[1] / "deploy" / "README.md").read_text())
+    assert set(named) == {chart_version()}
+
+
 @pytest.mark.parametrize("other", ["1.13.26", "1.14.27", "1.12.0"])
 def test_another_chart_would_be_noticed(other: str, tmp_path: Path) -> None:
     file = tmp_path / "base.yaml"
