@@ -1,7 +1,8 @@
-"""Steps as pods: Dagster's Kubernetes executor, which also says why a pod died and gives a lost step one more try.
+"""Steps as pods: Dagster's Kubernetes executor, which also says why a pod died or waits, and tries a lost step again.
 
 By itself the executor reports a killed pod as a failed job, and leaves it to the reader to find out that it was the
-memory. A step that fails by itself, in its own code, is not tried again: it would fail the same way.
+memory; of a pod that no node has room for it says nothing. A step that fails by itself, in its own code, is not tried
+again: it would fail the same way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, EngineEventData
 from dagster._core.execution.context.system import IStepContext
 from dagster._core.execution.plan.objects import StepRetryData
 from dagster._core.execution.plan.state import KnownExecutionState
@@ -31,7 +32,7 @@ _HEALTH_SECONDS = 10
 
 
 class ExplainedStepHandler(StepHandler):
-    """Runs steps as Kubernetes jobs; where one is lost, the reason says what Kubernetes knows of its pod.
+    """Runs steps as Kubernetes jobs; where one is lost or waits for a node, says what Kubernetes knows of its pod.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ class ExplainedStepHandler(StepHandler):
     def __init__(self, handler: K8sStepHandler) -> None:
         super().__init__()
         self._handler = handler
+        self._told: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -59,13 +61,27 @@ class ExplainedStepHandler(StepHandler):
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         """Ask whether the step's job runs; of one that does not, say why."""
         result = self._handler.check_step_health(step_handler_context)
+        job = self._handler._get_k8s_step_job_name(step_handler_context)
+        namespace = self._handler._get_container_context(step_handler_context).namespace
+        pods = self._handler._api_client.get_pods_in_job(job, namespace)
         if result.is_healthy:
+            reasons = why_waiting(pods)
+            if reasons and job not in self._told:
+                self._told.add(job)
+                step = step_handler_context.get_step_context(self._handler._get_step_key(step_handler_context))
+                DagsterEvent.engine_event(step, f"{step.step.key} waits: {reasons[0]}", EngineEventData())
             return result
-        pods = self._handler._api_client.get_pods_in_job(
-            self._handler._get_k8s_step_job_name(step_handler_context),
-            self._handler._get_container_context(step_handler_context).namespace,
-        )
         return CheckStepHealthResult.unhealthy(" ".join([str(result.unhealthy_reason), *why_dead(pods)]))
+
+
+def why_waiting(pods: "Sequence[V1Pod]") -> list[str]:
+    """Return what the scheduler says of pods that it finds no node for."""
+    return [
+        f"no node has room for its pod. {condition.message}"
+        for pod in pods
+        for condition in pod.status.conditions or []
+        if condition.type == "PodScheduled" and condition.status == "False" and condition.reason == "Unschedulable"
+    ]
 
 
 def why_dead(pods: "Sequence[V1Pod]") -> list[str]:

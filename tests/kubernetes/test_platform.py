@@ -187,6 +187,16 @@ def test_terminating_a_run_ends_its_pods(platform: Platform, first_run: str) -> 
     wait_for("its pods to go", lambda: not platform.cluster.left_of(run_id), 60)
 
 
+def test_a_step_that_no_node_has_room_for_says_so(platform: Platform, first_run: str) -> None:
+    del first_run
+    run_id = platform.launch(
+        "train", config={"execution": {"config": {"memory_mib": {"training__wafer_table": 10**9}}}}
+    )
+    wait_for("word of it", lambda: "training__wafer_table waits: no node has room" in platform.messages(run_id), 60)
+    platform.client.terminate_run(run_id)
+    assert platform.finished(run_id) == CANCELED
+
+
 def is_running_step(pod: V1Pod) -> bool:
     return label(pod, "app.kubernetes.io/component") == STEP and pod.status.phase == "Running"
 

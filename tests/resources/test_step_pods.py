@@ -1,4 +1,4 @@
-"""What a step that lost its pod says of it."""
+"""What is said of a step that lost its pod, or whose pod waits."""
 
 from kubernetes.client import (
     V1Container,
@@ -6,12 +6,13 @@ from kubernetes.client import (
     V1ContainerStateTerminated,
     V1ContainerStatus,
     V1Pod,
+    V1PodCondition,
     V1PodSpec,
     V1PodStatus,
     V1ResourceRequirements,
 )
 
-from resources.step_pods import why_dead
+from resources.step_pods import why_dead, why_waiting
 
 
 def pod(exit_code: int, why: str, limits: dict[str, str] | None = None, **status: str) -> V1Pod:
@@ -47,3 +48,15 @@ def test_an_evicted_pod_says_what_the_cluster_said() -> None:
 def test_a_pod_that_is_gone_or_ended_well_tells_nothing() -> None:
     assert why_dead([]) == []
     assert why_dead([pod(0, "Completed")]) == []
+
+
+def test_a_pod_that_no_node_has_room_for_tells_what_the_scheduler_says() -> None:
+    said = "0/3 nodes are available: 3 Insufficient memory."
+    unscheduled = V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=said)
+    (reason,) = why_waiting([V1Pod(status=V1PodStatus(conditions=[unscheduled]))])
+    assert said in reason
+
+
+def test_a_pod_that_starts_waits_for_nothing() -> None:
+    scheduled = V1PodCondition(type="PodScheduled", status="True")
+    assert why_waiting([V1Pod(status=V1PodStatus(conditions=[scheduled])), V1Pod(status=V1PodStatus())]) == []
