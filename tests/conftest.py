@@ -9,6 +9,7 @@
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -21,6 +22,10 @@ from resources.local_services import LocalServices
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, s3_client
 from wafer_assets.settings import Settings
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and with them what they interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
