@@ -35,7 +35,7 @@ def main(json_path: Path | None, here: bool) -> None:
 
 def measure() -> list[Figure]:
     """Train both ways; one figure for each, and how they compare."""
-    from tests.kubernetes.cluster import STEP, wait_for
+    from tests.kubernetes.cluster import STEP
     from tests.kubernetes.platform import Platform, given_batches, running_platform
     from tests.landing import land
 
@@ -55,7 +55,8 @@ def measure() -> list[Figure]:
         settings = {"data": {"WAFER_EXECUTOR": "in_process"}}
         platform.cluster.core.patch_namespaced_config_map("wafer-settings", platform.cluster.namespace, settings)
         in_one, run_id = timed(platform, "train", {})
-        wait_for("no step pod", lambda: not platform.cluster.pods_of(run_id, STEP), 1)
+        if platform.cluster.pods_of(run_id, STEP):
+            raise RuntimeError("the steps of the second run had pods of their own")
     return [
         Figure("train, one pod for all steps", in_one, "s"),
         Figure("train, a pod per step", in_pods, "s", note=f"{steps} pods"),

@@ -21,6 +21,7 @@ RELEASE = "dagster"
 
 
 def _camel(name: str) -> str:
+    # Not pydantic's, which makes k8SRunLauncher of k8s_run_launcher.
     first, *others = name.split("_")
     return first + "".join(part[0].upper() + part[1:] for part in others)
 

@@ -104,6 +104,12 @@ def base() -> Base:
     return Base.named(f"python@{DIGEST}")
 
 
+def add_a_line(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write("\n")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -124,8 +130,7 @@ def base() -> Base:
 )
 def test_a_change_of_the_content_changes_the_tag(sources: Path, base: Base, path: str) -> None:
     before = tag_of(sources, base)
-    with (sources / path).open("a") as file:
-        file.write("\n")
+    add_a_line(sources / path)
     assert tag_of(sources, base) != before
 
 
@@ -145,9 +150,7 @@ def test_a_change_of_the_content_changes_the_tag(sources: Path, base: Base, path
 )
 def test_a_change_of_anything_else_does_not(sources: Path, base: Base, path: str) -> None:
     before = tag_of(sources, base)
-    (sources / path).parent.mkdir(parents=True, exist_ok=True)
-    with (sources / path).open("a") as file:
-        file.write("\n")
+    add_a_line(sources / path)
     assert tag_of(sources, base) == before
 
 

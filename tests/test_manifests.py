@@ -8,7 +8,6 @@ import ast
 import copy
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -29,13 +28,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources import step_pods
+from tests.chart import BASE, EKS, ROOT, load_values
 from wafer_assets.settings import Settings, load_settings
 
 Object: TypeAlias = dict[str, Any]
 Labels: TypeAlias = dict[str, str]
 
-FOLDER = Path(__file__).parents[1] / "deploy" / "manifests"
-VALUES = FOLDER.parents[1] / "helm_values"
+FOLDER = ROOT / "deploy" / "manifests"
 KUBERNETES = "1.35"
 OUR_IMAGE = "wafer-fault-platform"
 EVERYWHERE = "0.0.0.0"
@@ -631,25 +630,30 @@ def test_every_setting_is_one_that_the_platform_reads(manifests: list[Object]) -
     assert named <= set(variables(Settings))
 
 
-def test_the_settings_are_those_of_production(manifests: list[Object], monkeypatch: pytest.MonkeyPatch) -> None:
-    data = one(manifests, "ConfigMap", "wafer-settings")["data"]
+@pytest.fixture
+def in_a_pod(manifests: list[Object], monkeypatch: pytest.MonkeyPatch) -> Labels:
+    """The settings of the platform's pods, which are in this process's environment too."""
+    data: Labels = one(manifests, "ConfigMap", "wafer-settings")["data"]
     for name, value in data.items():
         monkeypatch.setenv(name, value)
+    return data
+
+
+def test_the_settings_are_those_of_production(in_a_pod: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
     # Kubernetes tells every pod of the services in its namespace; the code location's is called `wafer`.
     monkeypatch.setenv("WAFER_PORT", "tcp://172.20.1.2:3030")
     monkeypatch.setenv("WAFER_SERVICE_HOST", "172.20.1.2")
     settings = load_settings()
     assert settings.environment == "production"
     assert settings.executor == "kubernetes"
-    assert settings.s3.landing_bucket == data["WAFER_S3__LANDING_BUCKET"]
-    assert settings.s3.lake_bucket == data["WAFER_S3__LAKE_BUCKET"]
+    assert settings.s3.landing_bucket == in_a_pod["WAFER_S3__LANDING_BUCKET"]
+    assert settings.s3.lake_bucket == in_a_pod["WAFER_S3__LAKE_BUCKET"]
     # AWS and its credentials chain
     assert (settings.s3.endpoint_url, settings.s3.access_key_id) == (None, None)
 
 
-def test_links_to_reports_lead_to_the_s3_console(manifests: list[Object], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in one(manifests, "ConfigMap", "wafer-settings")["data"].items():
-        monkeypatch.setenv(name, value)
+@pytest.mark.usefixtures("in_a_pod")
+def test_links_to_reports_lead_to_the_s3_console() -> None:
     # On a pod, the default would be the pod's own loopback.
     assert not load_settings().pages_url
 
@@ -660,14 +664,7 @@ def test_links_to_reports_lead_to_the_s3_console(manifests: list[Object], monkey
 @pytest.fixture
 def values() -> Object:
     """Values of Dagster's chart on EKS."""
-    base, eks = (yaml.safe_load((VALUES / name).read_text()) for name in ("base.yaml", "eks.yaml"))
-    return merged(base, eks)
-
-
-def merged(base: object, other: object) -> Any:
-    if not isinstance(base, dict) or not isinstance(other, dict):
-        return other
-    return base | {key: merged(base.get(key), value) for key, value in other.items()}
+    return load_values(BASE, EKS)
 
 
 def test_the_chart_is_as_the_manifests_take_it(values: Object) -> None:
@@ -980,7 +977,7 @@ def commands(containing: str = "") -> list[str]:
 
 
 def run(script: str, folder: Path) -> None:
-    subprocess.run(["bash", "-euc", script], cwd=folder, check=True, timeout=60, env={**os.environ})  # noqa: S607
+    subprocess.run(["bash", "-euc", script], cwd=folder, check=True, timeout=60)  # noqa: S607
 
 
 def test_the_runbooks_commands_are_no_nonsense_to_a_shell(tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def one_batch(platform: Platform) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": key}
 
 
-def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platform, first_run: str) -> None:
-    del first_run  # there must be wafers to train on
+@pytest.mark.usefixtures("first_run")
+def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platform) -> None:
     small = {"execution": {"config": {"memory_mib": {"training__wafer_table": 120}}}}
     run_id = platform.launch("train", config=small)
     assert platform.finished(run_id) == FAILURE
@@ -146,10 +146,8 @@ def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platfor
     assert len(platform.cluster.pods_of(run_id, STEP)) == 2
 
 
-def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(
-    platform: Platform, first_run: str
-) -> None:
-    del first_run
+@pytest.mark.usefixtures("first_run")
+def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(platform: Platform) -> None:
     new = simulate_batches(30, 100, line="training", seed=11)
     tags = land(platform.settings, platform.instance, {batch.name: batch.content for batch in new})
     store = WaferStore(platform.settings)
@@ -177,8 +175,8 @@ def followers(platform: Platform, run_id: str) -> list[str]:
     return [run.run_id for run in runs]
 
 
-def test_terminating_a_run_ends_its_pods(platform: Platform, first_run: str) -> None:
-    del first_run
+@pytest.mark.usefixtures("first_run")
+def test_terminating_a_run_ends_its_pods(platform: Platform) -> None:
     run_id = platform.launch("train")
     wait_for("a step at work", lambda: [pod for pod in platform.cluster.alive(run_id) if is_running_step(pod)])
     platform.client.terminate_run(run_id)
@@ -187,8 +185,8 @@ def test_terminating_a_run_ends_its_pods(platform: Platform, first_run: str) -> 
     wait_for("its pods to go", lambda: not platform.cluster.left_of(run_id), 60)
 
 
-def test_a_step_that_no_node_has_room_for_says_so(platform: Platform, first_run: str) -> None:
-    del first_run
+@pytest.mark.usefixtures("first_run")
+def test_a_step_that_no_node_has_room_for_says_so(platform: Platform) -> None:
     run_id = platform.launch(
         "train", config={"execution": {"config": {"memory_mib": {"training__wafer_table": 10**9}}}}
     )
@@ -201,14 +199,14 @@ def is_running_step(pod: V1Pod) -> bool:
     return label(pod, "app.kubernetes.io/component") == STEP and pod.status.phase == "Running"
 
 
-def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform, first_run: str) -> None:
+@pytest.mark.usefixtures("first_run")
+def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform) -> None:
     def jobs() -> list[str]:
         found = platform.cluster.batch.list_namespaced_job(
             platform.cluster.namespace, label_selector=f"dagster/run-id={run_id}"
         )
         return [job.metadata.name for job in found.items]
 
-    del first_run
     run_id = platform.launch("ingest_training", one_batch(platform))
     assert platform.finished(run_id) == SUCCESS
     assert len(jobs()) == 1
@@ -319,8 +317,8 @@ def test_a_pod_is_nobody_in_particular_on_a_small_image_that_it_cannot_change(pl
     assert int(platform.cluster.run_in(pod, "python", "-c", SIZE, "/opt/wafer", "/srv/wafer")) <= 900e6
 
 
-def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Platform, first_run: str) -> None:
-    del first_run
+@pytest.mark.usefixtures("first_run")
+def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Platform) -> None:
     *_, batch = simulate_batches(31, 100, line="training", seed=11)
     s3, store = S3Store(platform.settings), WaferStore(platform.settings)
     before = {run.run_id for run in platform.instance.get_runs()}
