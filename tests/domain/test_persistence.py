@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wafer_assets.domain.clustering import Elbow
 from wafer_assets.domain.config import ModelConfig
-from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, dump, load
+from wafer_assets.domain.persistence import FORMAT, NewerFormat, NotAnObject, UntrustedObject, dump, load
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import sensor_readings
 from wafer_assets.domain.training import FaultModel, fit_members, fit_preprocessor
@@ -87,3 +87,17 @@ def test_damaged_bytes_are_refused_by_name_or_give_the_same_object(cut: int, byt
         except (NotAnObject, UntrustedObject):
             continue
         assert loaded == found
+
+
+def test_a_file_without_a_format_number_is_of_the_first_format() -> None:
+    found = Elbow((1, 2, 3), (9.0, 4.0, 3.0), 2, is_knee=True)
+    assert load(sio.dumps(found)) == found
+
+
+def test_a_file_of_a_newer_platform_says_so_and_nothing_is_built() -> None:
+    content = io.BytesIO(sio.dumps(FromElsewhere()))
+    with zipfile.ZipFile(content, "a") as archive:
+        archive.writestr("format", str(FORMAT + 1))
+
+    with pytest.raises(NewerFormat, match=f"has format {FORMAT + 1}.*upgrade"):
+        load(content.getvalue())

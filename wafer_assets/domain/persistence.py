@@ -2,6 +2,18 @@
 
 The format is skops' (a zip of a JSON schema and NumPy arrays). Beyond the types that skops itself knows to be
 harmless, exactly those named here are built again; a file that asks for anything else is refused.
+
+Registered versions are files of this kind, and a rollback may ask for any of them. They name our classes by module
+and carry their attributes, so whoever moves or renames one, or an attribute of one, changes the format:
+
+1. raise `FORMAT`, and keep in `load` a way from every number ever released to the objects of today (a class that
+   moved: put its new name into the archive's ``schema.json``; an attribute that changed: ``__setstate__``);
+2. keep the former names in `TRUSTED` where the former files still ask for them;
+3. make a folder for the new number with ``python -m tests.released_bundles.make``. The folders of former numbers are
+   loaded and scored with by a test, for good.
+
+What MLflow copies beside a bundle, `resources.bundle_pyfunc`, is code of its day: the modules and functions that it
+imports keep their places.
 """
 
 from __future__ import annotations
@@ -11,6 +23,11 @@ import zipfile
 import zlib
 
 import skops.io as sio
+
+FORMAT = 1
+"""Number of the format that `dump` writes."""
+
+_FORMAT_FILE = "format"  # in the archive; files written before it was noted are of format 1
 
 TRUSTED = (
     "sklearn.tree._tree.Tree",
@@ -42,6 +59,12 @@ class NotAnObject(ValueError):
     code = "not_an_object"
 
 
+class NewerFormat(NotAnObject):
+    """The bytes are of a format that a newer version of this platform writes."""
+
+    code = "newer_format"
+
+
 def dump(value: object) -> bytes:
     """Return an estimator, or a container of estimators, as bytes.
 
@@ -54,7 +77,10 @@ def dump(value: object) -> bytes:
     unknown = set(sio.get_untrusted_types(data=data)) - set(TRUSTED)
     if unknown:
         raise UntrustedObject(_refusal("Cannot store", unknown))
-    return data
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(_FORMAT_FILE, str(FORMAT))
+    return file.getvalue()
 
 
 def load(data: bytes) -> object:
@@ -63,7 +89,9 @@ def load(data: bytes) -> object:
     Raises
     ------
     NotAnObject
-        When the bytes are damaged or of another format.
+        When the bytes are damaged or no stored object.
+    NewerFormat
+        When a newer version of this platform has written them.
     UntrustedObject
         When the bytes hold a type that is not trusted; nothing has been built then.
     """
@@ -78,14 +106,22 @@ def load(data: bytes) -> object:
 
 
 def _check_intact(data: bytes) -> None:
-    """Verify the checksums of the whole file before anything in it is interpreted."""
+    """Verify the checksums of the whole file, then its format, before anything in it is interpreted."""
+    number = 1
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             damaged = archive.testzip() or ("" if "schema.json" in archive.namelist() else "schema.json")
+            if _FORMAT_FILE in archive.namelist():
+                number = int(archive.read(_FORMAT_FILE))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         damaged = f"{type(error).__name__}: {error}"
     if damaged:
         raise NotAnObject(f"These {len(data)} bytes are no stored object ({damaged}): materialize the asset again.")
+    if number > FORMAT:
+        raise NewerFormat(
+            f"The stored object has format {number}, and this version of the platform reads formats up to {FORMAT}: "
+            "upgrade the platform, or use a model that was registered before."
+        )
 
 
 def _refusal(action: str, unknown: set[str]) -> str:
