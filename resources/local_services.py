@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -34,7 +35,7 @@ import psutil
 from pydantic import BaseModel, Field, IPvAnyAddress, SecretStr
 
 from resources.s3 import s3_client
-from wafer_assets.settings import SERVICES_FILE, PortSettings, S3Settings, Settings
+from wafer_assets.settings import SERVICES_FILE, SERVICES_LOCK, PortSettings, S3Settings, Settings, services_run
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -138,28 +139,33 @@ class LocalServices:
                 "not_local", "Local services do not run in production. Unset WAFER_ENVIRONMENT to use them."
             )
         self._folder.create()
-        while True:
-            if self._folder.supervisor() is None:
-                self.started = self._start_on_free_ports(None if background else os.getpid())
-            # Two processes may start at the same time: the slower one waits for the other's result.
-            while self._folder.supervisor() is not None:
-                if self._folder.settings.exists():
-                    self._require_running()
-                    return self._folder.identity().connect(self._settings, self._services)
-                time.sleep(_POLL_SECONDS)
+        try:
+            while True:
+                if self._folder.supervisor() is None:
+                    self.started = self._start_on_free_ports(None if background else os.getpid())
+                # Two processes may start at the same time: the slower one waits for the other's result.
+                while self._folder.supervisor() is not None:
+                    if self._runs():
+                        return self._folder.identity().connect(self._settings, self._services)
+                    time.sleep(_POLL_SECONDS)
+        except BaseException:
+            if self._supervisor is not None and self._supervisor.poll() is None:
+                self._stop(psutil.Process(self._supervisor.pid))
+            raise
 
     def down(self) -> bool:
         """Stop the services, whoever started them, and return whether any ran. Safe to repeat."""
-        supervisor = self._folder.supervisor()
+        return self._stop(self._folder.supervisor())
+
+    def _stop(self, supervisor: psutil.Process | None) -> bool:
         if supervisor is not None:
             _end([supervisor], seconds=2 * _STOP_SECONDS)  # it gives its servers their time first
         if self._supervisor is not None:
             self._supervisor.wait()
-        leftovers = self._folder.servers()
-        _end([server.process for server in leftovers])
-        self._folder.settings.unlink(missing_ok=True)
         self.started = False
-        return supervisor is not None or bool(leftovers)
+        with self._folder.lock() as locked:  # whoever has it by now clears by itself
+            leftovers = locked and self._folder.clear()
+        return leftovers or supervisor is not None
 
     def status(self) -> list[ServiceStatus]:
         """Describe every service, running or not."""
@@ -214,14 +220,10 @@ class LocalServices:
             )
         assert supervisor.stdin is not None
         assert supervisor.stdout is not None
-        try:
-            with supervisor.stdout, suppress(BrokenPipeError):
-                with supervisor.stdin:
-                    supervisor.stdin.write(plan.model_dump_json())
-                line = supervisor.stdout.readline()
-        except BaseException:
-            _end([psutil.Process(supervisor.pid)], seconds=2 * _STOP_SECONDS)
-            raise
+        with supervisor.stdout, suppress(BrokenPipeError):
+            with supervisor.stdin:
+                supervisor.stdin.write(plan.model_dump_json())
+            line = supervisor.stdout.readline()
         answer = _Answer.model_validate_json(line) if line else _Answer(code="start_failed")
         if answer.code in ("ready", "busy"):
             return answer.code == "ready"
@@ -231,14 +233,20 @@ class LocalServices:
             answer.message or f"The supervisor ended early.\n{self._folder.end_of_log('supervisor')}",
         )
 
-    def _require_running(self) -> None:
+    def _runs(self) -> bool:
+        """Return whether the folder's services are ready, and are those asked for."""
+        if not self._folder.settings.exists():
+            return False
         running = {server.name for server in self._folder.servers()}
-        if missing := [name for name in self._services if name not in running]:
+        missing = [name for name in self._services if name not in running]
+        # A supervisor that ends its servers removes the settings first.
+        if missing and self._folder.settings.exists():
             raise ServiceError(
                 "other_services_running",
                 f"Services already run in {self._folder.path}, but without {', '.join(missing)}. "
                 "Stop them with `wafer services down` and try again.",
             )
+        return not missing
 
 
 class _Plan(BaseModel):
@@ -323,7 +331,7 @@ class _StateFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.settings = path / SERVICES_FILE
-        self._lock = path / "services.lock"
+        self._lock = path / SERVICES_LOCK
         self._identity = path / "services.json"
 
     def create(self) -> None:
@@ -347,7 +355,10 @@ class _StateFolder:
 
     @contextmanager
     def lock(self) -> Iterator[bool]:
-        """Make this process the folder's supervisor; yields False where there is another."""
+        """Let nobody else start or end the folder's servers; yields False where somebody does, or nobody ever did."""
+        if not self._lock.exists():
+            yield False
+            return
         with self._lock.open("r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -361,15 +372,14 @@ class _StateFolder:
 
     def supervisor(self) -> psutil.Process | None:
         """Return the process that holds the lock; a process id of the past is never taken for it."""
-        while self._lock.exists():
-            with self._lock.open() as file, suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None
-            # Between taking the lock and writing its id, the file is empty or holds an id of the past.
+        while services_run(self.path):
+            # Between taking the lock and writing its id, the file is empty or holds an id of the past; and whoever
+            # clears up after a supervisor has the lock, too.
             with suppress(ValueError, psutil.NoSuchProcess):
                 process = psutil.Process(int(self._lock.read_text()))
                 if __spec__.name in process.cmdline():
                     return process
+            time.sleep(_POLL_SECONDS)
         return None
 
     def servers(self) -> list[_RunningServer]:
@@ -381,6 +391,13 @@ class _StateFolder:
                 if environment.get(_STATE_VARIABLE) == str(self.path):
                     found.append(_RunningServer(environment[_NAME_VARIABLE], process))
         return found
+
+    def clear(self) -> bool:
+        """End what runs, and let nobody look for it; returns whether anything did. Only for who has the lock."""
+        self.settings.unlink(missing_ok=True)
+        servers = self.servers()
+        _end([server.process for server in servers])
+        return bool(servers)
 
     def identity(self) -> _Identity:
         if self._identity.exists():
@@ -423,6 +440,9 @@ class _Supervisor:
     """Starts the servers and watches them; runs in a process of its own, in one thread."""
 
     def __init__(self, plan: _Plan, folder: _StateFolder) -> None:
+        self._asked_to_end = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._ask_to_end)
         self._plan = plan
         self._folder = folder
         self._identity = folder.identity()
@@ -477,7 +497,7 @@ class _Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=partial(_die_with, os.getpid()) if sys.platform == "linux" else None,
             )
 
     def _await(self, servers: Sequence[_Server]) -> None:
@@ -499,8 +519,12 @@ class _Supervisor:
                         ) from error
             time.sleep(_POLL_SECONDS)
 
+    def _ask_to_end(self, *_: object) -> None:
+        # No exception: Python drops those raised in a hook or a finalizer, such as the hooks that follow a fork.
+        self._asked_to_end = True
+
     def _require_alive(self, servers: Sequence[_Server], code: str) -> None:
-        if self._plan.parent is not None and os.getppid() != self._plan.parent:
+        if self._asked_to_end or (self._plan.parent is not None and os.getppid() != self._plan.parent):
             sys.exit()
         for server in servers:
             exit_code = self._process(server).poll()
@@ -734,22 +758,23 @@ def _is_free(host: IPvAnyAddress, port: int) -> bool:
         return True
 
 
-def _die_with_parent() -> None:
+def _die_with(supervisor: int) -> None:
     """Ask the kernel, in a new process before its program starts, to end it with the supervisor."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the supervisor's handler would only take note
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it ended before it could be asked for
+        os._exit(1)
 
 
 def _end(processes: Sequence[psutil.Process], *, seconds: float = _STOP_SECONDS) -> None:
-    """Ask the processes to end; end those that have not after some seconds."""
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    deadline = time.monotonic() + seconds
-    while (alive := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
-        time.sleep(_POLL_SECONDS)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    """Ask the processes to end, kill those that have not after some seconds, and return when all are gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        deadline = time.monotonic() + seconds
+        while (processes := [each for each in processes if _is_alive(each)]) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
 
 
 def _is_alive(process: psutil.Process) -> bool:
@@ -769,24 +794,17 @@ def _say(answer: _Answer) -> None:
 def main() -> None:
     """Be the supervisor of a state folder, as the plan on the standard input says."""
     plan = _Plan.model_validate_json(sys.stdin.read())
-    ending = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    for number in ending:
-        signal.signal(number, lambda *_: sys.exit())
     folder = _StateFolder(plan.state_dir)
     with folder.lock() as locked:
         if not locked:
             _say(_Answer(code="busy"))
             return
+        folder.clear()  # what a crash left behind
         try:
             try:
-                folder.settings.unlink(missing_ok=True)
-                _end([server.process for server in folder.servers()])  # what a crash left behind
                 _Supervisor(plan, folder).run()
             finally:
-                for number in ending:
-                    signal.signal(number, signal.SIG_IGN)
-                folder.settings.unlink(missing_ok=True)
-                _end([server.process for server in folder.servers()])
+                folder.clear()
                 for port in folder.identity().ports.values():
                     for forgotten in _SEAWEEDFS_SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"):
                         forgotten.unlink(missing_ok=True)

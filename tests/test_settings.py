@@ -1,11 +1,13 @@
 """Settings: environment first, then the file of the local services; secrets never show."""
 
+import fcntl
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from wafer_assets.settings import SERVICES_FILE, load_settings
+from wafer_assets.settings import SERVICES_FILE, SERVICES_LOCK, load_settings
 
 
 @pytest.fixture
@@ -15,13 +17,24 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def running(state_dir: Path) -> None:
+def left_behind(state_dir: Path) -> Path:
+    """What a crash leaves: the file, and a lock that nobody holds."""
+    lock = state_dir / SERVICES_LOCK
+    lock.touch()
     (state_dir / SERVICES_FILE).write_text(
         "WAFER_S3__ENDPOINT_URL=http://127.0.0.1:20001\n"
         "WAFER_S3__ACCESS_KEY_ID=key\n"
         "WAFER_S3__SECRET_ACCESS_KEY=hunter2\n"
         "WAFER_MONGO__URI=mongodb://wafer:hunter2@127.0.0.1:20002/?authSource=admin\n"
     )
+    return lock
+
+
+@pytest.fixture
+def running(left_behind: Path) -> Iterator[None]:
+    with left_behind.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def test_without_services_everything_has_a_default_and_no_endpoint_is_set(state_dir: Path) -> None:
@@ -48,6 +61,11 @@ def test_running_services_are_found() -> None:
     assert settings.s3.endpoint_url == "http://127.0.0.1:20001"
     assert settings.mongo.uri is not None
     assert settings.mongo.uri.get_secret_value().startswith("mongodb://wafer:hunter2@127.0.0.1:20002")
+
+
+@pytest.mark.usefixtures("left_behind")
+def test_services_that_are_gone_are_not_believed() -> None:
+    assert load_settings().s3.endpoint_url is None
 
 
 @pytest.mark.usefixtures("running")

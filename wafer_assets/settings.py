@@ -2,10 +2,12 @@
 
 Only this module reads the environment. Variables start with ``WAFER_`` and name nested fields with two
 underscores: ``WAFER_S3__LANDING_BUCKET``. On a laptop the local services write endpoints and credentials
-to ``<state_dir>/services.env`` in the same form; variables of the environment win over that file, and a
-production environment never reads it.
+to ``<state_dir>/services.env`` in the same form, which counts while they run; variables of the environment win
+over that file, and a production environment never reads it.
 """
 
+import fcntl
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
@@ -15,6 +17,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SERVICES_FILE = "services.env"
 """Name of the file in the state folder that tells a local platform where its services are."""
+
+SERVICES_LOCK = "services.lock"
+"""Name of the file in the state folder that whoever runs the services keeps locked."""
 
 BucketName: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 Port: TypeAlias = Annotated[int, Field(ge=1024, le=65535)]
@@ -179,5 +184,16 @@ def load_settings() -> Settings:
     settings = Settings()
     if settings.environment == "production":
         return settings
-    services = settings.state_dir / SERVICES_FILE
-    return Settings(_env_file=services)
+    # What a crash leaves of the file names servers that are gone.
+    running = services_run(settings.state_dir)
+    return Settings(_env_file=settings.state_dir / SERVICES_FILE) if running else settings
+
+
+def services_run(state_dir: Path) -> bool:
+    """Return whether somebody runs the local services of a state folder, or is starting or stopping them."""
+    with suppress(FileNotFoundError, NotADirectoryError), (state_dir / SERVICES_LOCK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

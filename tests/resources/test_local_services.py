@@ -161,11 +161,30 @@ def test_interrupting_the_start_leaves_nothing(state_dir: Path) -> None:
     assert load_settings().s3.endpoint_url is None
 
 
+# A server that starts is a fork, after which Python runs hooks whose exceptions it drops.
+ENDED_AFTER_A_FORK = """
+import os, signal, sys
+
+if "resources.local_services" in sys.orig_argv:
+    os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+"""
+
+
+def test_a_start_can_be_ended_at_any_moment(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ENDED_AFTER_A_FORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ServiceError, match="ended early"):
+        services().up()
+    assert not processes_of(state_dir)
+    assert load_settings().s3.endpoint_url is None
+
+
 def test_a_killed_supervisor_takes_its_servers_along_and_the_next_start_recovers(state_dir: Path) -> None:
     settings = services().up()
     supervisor = next(p for p in processes_of(state_dir) if "resources.local_services" in p.cmdline())
     supervisor.kill()
     assert wait_until(lambda: not processes_of(state_dir))
+    assert load_settings().s3.endpoint_url is None
     with services() as recovered:
         assert recovered.s3 == settings.s3
 
