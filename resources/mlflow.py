@@ -4,8 +4,8 @@ One Dagster run is one MLflow run, whatever process or pod its steps run in. dag
 in every step it makes the MLflow run with the tag `dagster_run_id` the active one. `Tracking` stands in front
 of it for what it leaves open:
 
-- Two steps that start at once would each find no run and each start one. `Tracking` settles on one first and
-  hands its id to dagster-mlflow.
+- Two steps that start at once would each find no run and each start one. `Tracking` settles on one first
+  (`ElectedRuns`) and hands its id to dagster-mlflow.
 - Where one process serves several Dagster runs, it would go on logging to the first one's run. `Tracking`
   detaches when a step ends, and leaves the run open for the next step.
 - It cannot know how the whole Dagster run ended. `Tracking.close` is for whoever watches the run.
@@ -20,9 +20,9 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
@@ -32,7 +32,8 @@ from urllib.parse import urlsplit
 
 from dagster import BetaWarning, DagsterRun, DagsterRunStatus, get_dagster_logger
 
-from wafer_assets.settings import MLflowSettings, NotConfiguredError
+from resources.mongo import MongoStore
+from wafer_assets.settings import NotConfiguredError, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,6 @@ _CLIENT_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 
-_SETTLE_SECONDS = 1.0  # far more than a request to create a run takes
 _BATCH_LIMIT = 100  # parameters in one request
 _DIGEST_LIMIT = 36  # characters of a dataset's digest
 _BUNDLE_FILE = "artifacts/bundle.skops"  # where `register_bundle` puts the bundle in the version
@@ -137,11 +137,55 @@ class BundleVersion:
         return f"models:/{self.name}/{self.version}"
 
 
+class ElectedRuns(MongoStore):
+    """Which MLflow run it is that everybody logs to, where several processes would each create one.
+
+    MLflow has no "create unless it exists", and its times are those of its clients, whose clocks differ. MongoDB
+    takes an ``_id`` once. So the election is one document of the collection ``mlflow_runs``: its ``_id`` is the
+    Dagster run's, or ``<MLflow run>/<name>`` for a nested run, and the first to insert it has named the run.
+    """
+
+    def elected(self, key: str) -> str | None:
+        """Return the id of the run that was elected; None where none was yet."""
+        found = self._database["mlflow_runs"].find_one({"_id": key})
+        return None if found is None else str(found["mlflow_run_id"])
+
+    def elect(self, key: str, candidate: str) -> str:
+        """Elect the candidate unless another run was before; returns the id of the run that is elected."""
+        from pymongo.errors import DuplicateKeyError
+
+        while (elected := self.elected(key)) is None:
+            with suppress(DuplicateKeyError):
+                self._database["mlflow_runs"].insert_one({"_id": key, "mlflow_run_id": candidate})
+                return candidate
+        return elected
+
+    def settle(
+        self, client: "MlflowClient", key: str, find: "Callable[[], Sequence[Run]]", create: "Callable[[], Run]"
+    ) -> str:
+        """Return the id of the run that is elected, having proposed one that is found or else a new one.
+
+        A process that dies in the middle leaves a run that the next one finds and proposes, and `Tracking.close`
+        removes where another was elected.
+        """
+        elected = self.elected(key)
+        if elected is not None:
+            return elected
+        if found := find():
+            return self.elect(key, found[0].info.run_id)
+        own = create().info.run_id
+        elected = self.elect(key, own)
+        if elected != own:
+            client.delete_run(own)
+        return elected
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedRun:
     """An MLflow run to log to: a Dagster run's own, or one nested in it."""
 
     client: "MlflowClient"
+    elected_runs: ElectedRuns
     run_id: str
     experiment_id: str
     ui_url: str
@@ -212,12 +256,17 @@ class TrackedRun:
     @contextmanager
     def nested(self, name: str) -> Iterator["TrackedRun"]:
         """Open the nested run `name` and end it as the block ends; a retried step resumes its first try's."""
-        siblings = self.client.search_runs([self.experiment_id], _nested_in(self.run_id))
-        run = next((run for run in siblings if run.info.run_name == name), None)
-        if run is None:
+
+        def find() -> "list[Run]":
+            siblings = self.client.search_runs([self.experiment_id], _nested_in(self.run_id))
+            return [run for run in siblings if run.info.run_name == name]
+
+        def create() -> "Run":
             parent = {"mlflow.parentRunId": self.run_id}
-            run = self.client.create_run(self.experiment_id, run_name=name, tags=parent)
-        nested = TrackedRun(self.client, run.info.run_id, self.experiment_id, self.ui_url)
+            return self.client.create_run(self.experiment_id, run_name=name, tags=parent)
+
+        run_id = self.elected_runs.settle(self.client, f"{self.run_id}/{name}", find, create)
+        nested = replace(self, run_id=run_id)
         try:
             yield nested
         except BaseException as error:
@@ -227,11 +276,15 @@ class TrackedRun:
         self.client.set_terminated(nested.run_id, "FINISHED")
 
 
-@dataclass(frozen=True, slots=True)
 class Tracking:
-    """The platform's MLflow server, as a Dagster resource."""
+    """The platform's MLflow server, as a Dagster resource.
 
-    settings: MLflowSettings
+    Logging to a Dagster run needs MongoDB, too, to settle on its MLflow run; the registry does not.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings.mlflow
+        self._elected_runs = ElectedRuns(settings)
 
     @contextmanager
     def run(self, dagster_run: DagsterRun) -> Iterator[TrackedRun]:
@@ -244,7 +297,7 @@ class Tracking:
         Raises
         ------
         NotConfiguredError
-            No tracking server is set.
+            No tracking server is set, or no MongoDB.
         TrackingUnreachableError
             The server does not answer.
         """
@@ -252,10 +305,22 @@ class Tracking:
             import mlflow
 
             experiment_id = mlflow.set_experiment(self.settings.experiment).experiment_id
-            run = _settle(client, experiment_id, dagster_run)
+            run = client.get_run(
+                self._elected_runs.settle(
+                    client,
+                    dagster_run.run_id,
+                    lambda: _runs_of(client, experiment_id, dagster_run.run_id),
+                    lambda: client.create_run(
+                        experiment_id,
+                        run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
+                        tags=_run_tags(dagster_run),
+                    ),
+                )
+            )
+            ui_url = self.settings.ui_url or client.tracking_uri
             try:
                 self._activate(run, dagster_run)
-                yield TrackedRun(client, run.info.run_id, experiment_id, self.settings.ui_url or client.tracking_uri)
+                yield TrackedRun(client, self._elected_runs, run.info.run_id, experiment_id, ui_url)
             except BaseException as error:
                 with _server_may_be_gone():
                     mlflow.end_run(_end_of(error))
@@ -302,7 +367,14 @@ class Tracking:
             experiment = client.get_experiment_by_name(self.settings.experiment)
             if experiment is None:
                 return
-            for run in _candidates(client, experiment.experiment_id, dagster_run_id):
+            runs = _runs_of(client, experiment.experiment_id, dagster_run_id)
+            if not runs:
+                return
+            elected = self._elected_runs.elect(dagster_run_id, runs[0].info.run_id)
+            for run in runs:
+                if run.info.run_id != elected:  # whoever created it died before deleting it
+                    client.delete_run(run.info.run_id)
+                    continue
                 for nested in client.search_runs([experiment.experiment_id], _nested_in(run.info.run_id)):
                     if nested.info.status == "RUNNING":
                         client.set_terminated(nested.info.run_id, end)
@@ -489,37 +561,9 @@ class Tracking:
             raise
 
 
-def _settle(client: "MlflowClient", experiment_id: str, dagster_run: DagsterRun) -> "Run":
-    """Find the MLflow run of a Dagster run, or create it such that all who do so at once choose the same.
-
-    MLflow has no "create unless it exists". So everybody creates a candidate who sees none, and the oldest
-    candidate wins once it is a second old: by then every rival that did not see it has shown itself, and all
-    see the same list. The others delete theirs.
-    """
-    own: Run | None = None
-    while True:
-        candidates = _candidates(client, experiment_id, dagster_run.run_id)
-        if not candidates:
-            own = client.create_run(
-                experiment_id,
-                run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
-                tags=_run_tags(dagster_run),
-            )
-            continue
-        winner = candidates[0]
-        remaining = _SETTLE_SECONDS - (_milliseconds() - winner.info.start_time) / 1000
-        if remaining <= 0:
-            break
-        time.sleep(remaining)
-    if own is not None and own.info.run_id != winner.info.run_id:
-        client.delete_run(own.info.run_id)
-    return winner
-
-
-def _candidates(client: "MlflowClient", experiment_id: str, dagster_run_id: str) -> list["Run"]:
-    """MLflow runs of a Dagster run, oldest first: one, but for the moment of its creation."""
-    runs = client.search_runs([experiment_id], f"tags.dagster_run_id = '{dagster_run_id}'")
-    return sorted(runs, key=lambda run: (run.info.start_time, run.info.run_id))
+def _runs_of(client: "MlflowClient", experiment_id: str, dagster_run_id: str) -> "Sequence[Run]":
+    """Return the MLflow runs of a Dagster run: one, but for the moment of its election."""
+    return client.search_runs([experiment_id], f"tags.dagster_run_id = '{dagster_run_id}'")
 
 
 def _run_tags(dagster_run: DagsterRun) -> dict[str, str]:

@@ -320,7 +320,7 @@ def app() -> FastAPI:
     BundleUnusableError
         The champion's file cannot be read.
     """
-    tracking = Tracking(load_settings().mlflow)
+    tracking = Tracking(load_settings())
     number = os.environ.get(_VERSION_VARIABLE)
     version = tracking.get_version(int(number)) if number else champion(tracking)
     bundle = load_bundle(tracking, version)

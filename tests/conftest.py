@@ -3,8 +3,6 @@
 - ``settings``, ``s3``, ``mongo``: S3 and MongoDB for one test, with empty buckets, a database of its own and
   an empty state folder; ready in about two seconds, once.
 - ``platform_settings``: the same on servers that include MLflow, which takes some ten seconds, once.
-- ``mlflow_uri``: that MLflow server, where its client is all a test needs; it outlives the test, so name
-  experiments and models uniquely.
 - ``shared_stores``, ``shared_platform``: the servers behind these, for tests of the servers themselves.
 """
 
@@ -73,13 +71,6 @@ def s3(settings: Settings) -> S3Store:
 def mongo(settings: Settings) -> WaferStore:
     """An empty wafer store."""
     return WaferStore(settings)
-
-
-@pytest.fixture(scope="session")
-def mlflow_uri(shared_platform: Settings) -> str:
-    """Where an MLflow server runs during the whole session."""
-    assert shared_platform.mlflow.tracking_uri is not None
-    return shared_platform.mlflow.tracking_uri
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

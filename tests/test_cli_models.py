@@ -23,7 +23,6 @@ def wafer(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CliRu
     use(platform_settings, monkeypatch)
     monkeypatch.setenv("LOGNAME", "engineer")
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
     return CliRunner()
 
 
@@ -33,7 +32,7 @@ def run(wafer: CliRunner, *arguments: str) -> Result:
 
 def train(settings: Settings, skill: float, noise: int = 0) -> None:
     """Register a bundle, of bytes that nothing loads, that was evaluated with this skill."""
-    tracking = Tracking(settings.mlflow)
+    tracking = Tracking(settings)
     with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, noise=noise).to_parquet())
         tracking.register_bundle(tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags={})
@@ -77,7 +76,7 @@ def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platf
     assert "The first [of many]." in rows[1]
 
     assert "Version 1 is champion" in run(wafer, "rollback", "--reason", "Too many alarms.").output
-    champion = Tracking(settings.mlflow).version(CHAMPION)
+    champion = Tracking(settings).version(CHAMPION)
     assert champion is not None
     assert champion.version == 1
     history = PromotionLog(settings).history(settings.mlflow.model_name)
@@ -95,4 +94,4 @@ def test_what_makes_no_sense_is_refused_with_what_to_do(wafer: CliRunner, platfo
     assert "--reason" in run(wafer, "promote", "3").output
     train(platform_settings, 1)
     assert isinstance(run(wafer, "promote", "1", "--reason", " ").exception, PromotionRefusedError)
-    assert Tracking(platform_settings.mlflow).version(CHAMPION) is None
+    assert Tracking(platform_settings).version(CHAMPION) is None

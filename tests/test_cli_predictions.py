@@ -48,7 +48,7 @@ def promote_one(settings: Settings) -> None:
 
 
 def test_predict_without_a_champion_says_what_to_do(environment: Settings, files: list[Path]) -> None:
-    assert Tracking(environment.mlflow).aliases() == {}
+    assert Tracking(environment).aliases() == {}
     result = run("predict", str(files[0]))
     assert result.exit_code == 1
     assert "wafer train" in result.output

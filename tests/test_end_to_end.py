@@ -52,7 +52,7 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     store = WaferStore(settings)
     assert len(store.batches("training", "accepted")) == len(files)
     assert len(store.batches("training", "quarantined")) == len(bad)
-    tracking = Tracking(settings.mlflow)
+    tracking = Tracking(settings)
     tracking.close(result.run_id, dg.DagsterRunStatus.SUCCESS)
     version = tracking.version("challenger")
     assert version is not None
@@ -85,7 +85,7 @@ def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings
     assert not result.success
     failed = [event.step_key for event in result.all_events if event.is_step_failure]
     assert failed == ["training__wafer_table_both_outcomes"]
-    assert Tracking(settings.mlflow).version("challenger") is None
+    assert Tracking(settings).version("challenger") is None
 
 
 def wafer(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

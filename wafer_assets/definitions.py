@@ -44,7 +44,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
     resources: dict[str, Any] = {
         "s3": s3,
         "wafers": WaferStore(settings),
-        "tracking": Tracking(settings.mlflow),
+        "tracking": Tracking(settings),
         "frames": FrameIOManager(s3),
         "objects": ObjectIOManager(s3),
         "model": FaultModelConfig(),

@@ -121,4 +121,4 @@ def run_job(
         # A daemon's sensor does the same, but none need be running.
         run = instance.get_run_by_id(run_id)
         if run is not None and run.is_finished:
-            Tracking(settings.mlflow).close(run_id, run.status)
+            Tracking(settings).close(run_id, run.status)

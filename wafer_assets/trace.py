@@ -73,7 +73,7 @@ def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[I
     NothingToTraceError
     """
     wafers, predictions = WaferStore(settings), PredictionStore(settings)
-    tracking, log = Tracking(settings.mlflow), PromotionLog(settings)
+    tracking, log = Tracking(settings), PromotionLog(settings)
     scored = predictions.scored()
     training = {item.batch: item for item in wafers.batches("training", "accepted")}
     to_score = {item.batch: item for item in wafers.batches("prediction", "accepted")}

@@ -18,10 +18,8 @@ from wafer_assets.settings import Settings
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    """Tracking that waits for no rivals, where a test has none."""
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
-    return Tracking(platform_settings.mlflow)
+def tracking(platform_settings: Settings) -> Tracking:
+    return Tracking(platform_settings)
 
 
 @pytest.fixture

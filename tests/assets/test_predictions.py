@@ -59,7 +59,7 @@ class Line:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings, self.instance = settings, instance
-        self.s3, self.tracking = S3Store(settings), Tracking(settings.mlflow)
+        self.s3, self.tracking = S3Store(settings), Tracking(settings)
         self.log, self.predictions = PromotionLog(settings), PredictionStore(settings)
         self.wafers = WaferStore(settings)
 
@@ -99,8 +99,7 @@ class Line:
 
 
 @pytest.fixture
-def line(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
+def line(platform_settings: Settings) -> Iterator[Line]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield Line(platform_settings, instance)
 

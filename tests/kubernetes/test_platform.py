@@ -66,11 +66,11 @@ class Trained:
 def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
     import mlflow
 
-    version = Tracking(settings.mlflow).version("challenger")
+    version = Tracking(settings).version("challenger")
     assert version is not None
     metrics = mlflow.MlflowClient(settings.mlflow.tracking_uri).get_run(version.run_id).data.metrics
     table = latest_metadata(instance, training_key("wafer_table"))["content_hash"].value
-    bundle = load(Tracking(settings.mlflow).content_of(version))
+    bundle = load(Tracking(settings).content_of(version))
     probabilities = bundle.model.predict_proba(sensor_readings(simulate_table(200, seed=5)))[:, 1]
     return Trained(str(table), version.tags["table_hash"], metrics, probabilities.tolist())
 
@@ -217,7 +217,7 @@ def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform)
 
 def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform: Platform, first_run: str) -> None:
     assert platform.status(first_run) == SUCCESS
-    champion = Tracking(platform.settings.mlflow).version("champion")
+    champion = Tracking(platform.settings).version("champion")
     assert champion is not None
     wafers = sensor_readings(simulate_table(20, seed=5))
     pod = platform.deploy_beside("wafer-scoring", {})
@@ -231,7 +231,7 @@ def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform:
     assert answer.status_code == 200, answer.text
     rows = answer.json()["predictions"]
     assert {row["bundle_version"] for row in rows} == {champion.version}
-    bundle = load(Tracking(platform.settings.mlflow).content_of(champion))
+    bundle = load(Tracking(platform.settings).content_of(champion))
     assert [row["probability"] for row in rows] == pytest.approx(bundle.model.predict_proba(wafers)[:, 1].tolist())
 
 

@@ -3,13 +3,15 @@
 import base64
 import json
 import multiprocessing
+import os
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,11 +39,11 @@ from resources.mlflow import (
     TrackingUnreachableError,
 )
 from schemas.loader import load_schema
-from wafer_assets.settings import MLflowSettings, NotConfiguredError
+from wafer_assets.settings import MLflowSettings, MongoSettings, NotConfiguredError, Settings
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
-    from multiprocessing.synchronize import Barrier
+    from multiprocessing.synchronize import Barrier, Event
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -52,24 +54,16 @@ if TYPE_CHECKING:
     Fitted = tuple[FaultModel, pd.DataFrame]
 
 
-def new_tracking(uri: str) -> Tracking:
-    """Return tracking with an experiment and a model of its own."""
-    name = uuid.uuid4().hex[:8]
-    return Tracking(MLflowSettings(tracking_uri=uri, experiment=f"e-{name}", model_name=f"m-{name}"))
+@pytest.fixture
+def tracking(platform_settings: Settings) -> Tracking:
+    return Tracking(platform_settings)
 
 
 @pytest.fixture
-def tracking(mlflow_uri: str, monkeypatch: pytest.MonkeyPatch) -> Tracking:
-    """Tracking that waits for no rivals, where a test has none."""
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
-    return new_tracking(mlflow_uri)
-
-
-@pytest.fixture
-def client(mlflow_uri: str) -> "MlflowClient":
+def client(platform_settings: Settings) -> "MlflowClient":
     from mlflow import MlflowClient
 
-    return MlflowClient(mlflow_uri)
+    return MlflowClient(platform_settings.mlflow.tracking_uri)
 
 
 def dagster_run(job_name: str = "train") -> DagsterRun:
@@ -199,7 +193,7 @@ def test_closing_needs_an_end_and_tolerates_runs_that_logged_nothing(
     with pytest.raises(ValueError, match="STARTED"):
         tracking.close(str(uuid.uuid4()), DagsterRunStatus.STARTED)
     tracking.close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
-    Tracking(MLflowSettings()).close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
+    Tracking(Settings()).close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
     assert client.get_experiment_by_name(tracking.settings.experiment) is None
 
 
@@ -226,38 +220,114 @@ def test_one_process_serves_several_dagster_runs_one_after_the_other(
     assert mlflow.active_run() is None
 
 
-def track(tracking: Tracking, run: DagsterRun, together: "Barrier", answers: "SimpleQueue[str]") -> None:
+HOUR = 3600.0
+
+
+def use_clock(behind: float) -> None:
+    """Set the clock of this process; call it in one that a test has to itself."""
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() - behind
+    time.time_ns = lambda: now_ns() - int(behind * 1e9)
+
+
+def track(settings: Settings, run: DagsterRun, behind: float, together: "Barrier", answers: "SimpleQueue[str]") -> None:
+    """Log from three threads at once, together with the other processes."""
     import mlflow  # noqa: F401 - before the barrier, since it takes seconds
 
-    together.wait(timeout=60)
-    with tracking.run(run) as tracked:
-        answers.put(tracked.run_id)
+    use_clock(behind)
+    tracking = Tracking(settings)
+
+    def step(_: int) -> str:
+        with tracking.run(run) as tracked, tracked.nested("cluster 0/xgboost") as nested:
+            return f"{tracked.run_id} {nested.run_id}"
+
+    together.wait(timeout=120)
+    with ThreadPoolExecutor(3) as pool:
+        for answer in pool.map(step, range(3)):
+            answers.put(answer)
 
 
-def test_processes_that_start_at_once_share_one_run(mlflow_uri: str, client: "MlflowClient") -> None:
-    tracking, run = new_tracking(mlflow_uri), dagster_run()
+def test_steps_that_start_at_once_share_one_run_whatever_their_clocks_say(
+    platform_settings: Settings, tracking: Tracking, client: "MlflowClient"
+) -> None:
+    run, spawn = dagster_run(), multiprocessing.get_context("spawn")
+    together, answers = spawn.Barrier(2), spawn.SimpleQueue()
+    processes = [
+        spawn.Process(target=track, args=(platform_settings, run, behind, together, answers), daemon=True)
+        for behind in (HOUR, -HOUR)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=180)
+        assert process.exitcode == 0
+    found = {answers.get() for _ in range(6)}
+    assert len(found) == 1
+    assert set(found.pop().split()) == {each.info.run_id for each in all_runs(client, tracking)}
+
+
+def slow_step(settings: Settings, run: DagsterRun, fate: str, asked: "Event", settled: "Event") -> None:
+    """Find no run and create one whose time is the oldest of all, but only after another step has settled."""
+    from mlflow import MlflowClient
+
+    create = MlflowClient.create_run
+
+    def create_late(client: MlflowClient, *args: Any, **kwargs: Any) -> "Run":
+        asked.set()
+        assert settled.wait(120)
+        created = create(client, *args, **kwargs)
+        if fate == "dies":
+            os._exit(0)
+        return created
+
+    MlflowClient.create_run = create_late  # type: ignore[method-assign]
+    use_clock(behind=HOUR)
+    with Tracking(settings).run(run) as tracked:
+        tracked.log_metrics({"auc": 0.7})
+
+
+@pytest.mark.parametrize("fate", ["goes on", "dies"])
+def test_a_step_that_creates_its_run_too_late_logs_to_the_others(
+    platform_settings: Settings, tracking: Tracking, client: "MlflowClient", fate: str
+) -> None:
+    run = dagster_run()
     spawn = multiprocessing.get_context("spawn")
-    answers: SimpleQueue[str] = spawn.SimpleQueue()
-    step = (tracking, run, spawn.Barrier(2), answers)
-    other = spawn.Process(target=track, args=step)
-    other.start()
-    track(*step)
-    other.join(timeout=60)
-    assert answers.get() == answers.get() == all_runs(client, tracking)[0].info.run_id
+    asked, settled = spawn.Event(), spawn.Event()
+    late = spawn.Process(target=slow_step, args=(platform_settings, run, fate, asked, settled), daemon=True)
+    late.start()
+    assert asked.wait(120)
+    with tracking.run(run) as first:
+        settled.set()
+    late.join(timeout=120)
+    assert late.exitcode == 0
+    with tracking.run(run) as again:
+        assert again.run_id == first.run_id
+
+    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    (kept,) = all_runs(client, tracking)
+    assert kept.info.run_id == first.run_id
+    assert kept.info.status == "FINISHED"
+    assert kept.data.metrics == ({} if fate == "dies" else {"auc": 0.7})
+
+
+def test_a_run_that_was_created_but_never_elected_is_taken(tracking: Tracking, client: "MlflowClient") -> None:
+    run = dagster_run()
+    created = client.create_run(
+        client.create_experiment(tracking.settings.experiment), tags={"dagster_run_id": run.run_id}
+    )
+    with tracking.run(run) as tracked:
+        assert tracked.run_id == created.info.run_id
     assert len(all_runs(client, tracking)) == 1
 
 
-def test_threads_that_start_at_once_share_one_run(mlflow_uri: str, client: "MlflowClient") -> None:
-    tracking, run = new_tracking(mlflow_uri), dagster_run()
-
-    def step(_: int) -> str:
-        with tracking.run(run) as tracked:
-            return tracked.run_id
-
-    with ThreadPoolExecutor(6) as pool:
-        answers = set(pool.map(step, range(6)))
-    assert answers == {found.info.run_id for found in all_runs(client, tracking)}
-    assert len(answers) == 1
+def test_only_logging_to_a_run_needs_mongodb(platform_settings: Settings, tracking: Tracking) -> None:
+    with tracking.run(dagster_run()) as run:
+        version = tracking.register_bundle(run, b"model", sensors=["Sensor-1"], tags={})
+    registry = Tracking(platform_settings.model_copy(update={"mongo": MongoSettings()}))
+    assert registry.version(CHALLENGER) == version
+    assert registry.content_of(version) == b"model"
+    with pytest.raises(NotConfiguredError, match="WAFER_MONGO__URI"), registry.run(dagster_run()):
+        pass
 
 
 def test_everything_logged_is_read_back(tracking: Tracking, client: "MlflowClient") -> None:
@@ -419,7 +489,7 @@ def test_a_versions_content_is_what_was_registered_or_the_version_is_unusable(
         tracking.content_of(version)
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    gone = Tracking(tracking.settings.model_copy(update={"tracking_uri": "http://127.0.0.1:9"}))
+    gone = Tracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")))
     with pytest.raises(TrackingUnreachableError):
         gone.content_of(version)
 
@@ -445,14 +515,14 @@ def test_a_version_holds_code_and_skops_and_pinned_libraries_but_no_pickle(
 
 
 def test_an_unset_server_says_what_to_set() -> None:
-    tracking = Tracking(MLflowSettings())
+    tracking = Tracking(Settings())
     with pytest.raises(NotConfiguredError, match="WAFER_MLFLOW__TRACKING_URI"):
         tracking.version(CHALLENGER)
 
 
 def test_a_server_that_is_gone_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracking = Tracking(MLflowSettings(tracking_uri="http://127.0.0.1:9"))
+    tracking = Tracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")))
     with pytest.raises(TrackingUnreachableError, match="wafer services up"), tracking.run(dagster_run()):
         pass
 
@@ -484,7 +554,8 @@ def test_credentials_reach_the_server_and_nothing_else(doorman_uri: str, monkeyp
 
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "somebody else")
-    tracking = Tracking(MLflowSettings(tracking_uri=doorman_uri, username="fab", password=SecretStr("s3cret")))
+    server = MLflowSettings(tracking_uri=doorman_uri, username="fab", password=SecretStr("s3cret"))
+    tracking = Tracking(Settings(mlflow=server))
     with pytest.raises(MlflowException):
         tracking.version(CHALLENGER)
     assert Doorman.credentials == "Basic " + base64.b64encode(b"fab:s3cret").decode()

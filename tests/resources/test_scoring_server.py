@@ -276,7 +276,7 @@ def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
 @contextmanager
 def running(settings: Settings) -> Iterator[int]:
     """A server of the champion with its port; at the end it is asked to end, and has left no process."""
-    tracking = Tracking(settings.mlflow)
+    tracking = Tracking(settings)
     port = free_port(0)
     process = subprocess.Popen(
         command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
@@ -318,10 +318,9 @@ def ask(port: int, body: bytes, content_type: str) -> Any:
 
 
 def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champion(
-    platform_settings: Settings, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    platform_settings: Settings, bundle: Bundle
 ) -> None:
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
-    tracking = Tracking(platform_settings.mlflow)
+    tracking = Tracking(platform_settings)
     with pytest.raises(NoChampionError, match="wafer train") as missing:
         scoring_server.champion(tracking)
     assert missing.value.code == "no_champion"
@@ -339,11 +338,8 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
     assert version.version == 2
 
 
-def test_the_command_serves_until_it_is_interrupted(
-    platform_settings: Settings, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("resources.mlflow._SETTLE_SECONDS", 0)
-    tracking = Tracking(platform_settings.mlflow)
+def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings, bundle: Bundle) -> None:
+    tracking = Tracking(platform_settings)
     version = register(tracking, bundle)
     port = free_port(0)
     seen: list[Any] = []

@@ -312,7 +312,7 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
     if not waiting:
         console.print("No batch waits to be scored.")
         return
-    if Tracking(settings.mlflow).version(CHAMPION) is None:
+    if Tracking(settings).version(CHAMPION) is None:
         console.print(f"{len(waiting)} batches wait. {NoChampionError()}")
         return
     # Refused batches have nothing to score and cost nothing, and without them every one would split the run.

@@ -47,7 +47,7 @@ def list_versions() -> None:
     from resources.promotions import PromotionLog
 
     settings = load_settings()
-    tracking = Tracking(settings.mlflow)
+    tracking = Tracking(settings)
     versions = tracking.versions()
     if not versions:
         output.print("No model is registered yet. `wafer train` makes one.")
@@ -87,7 +87,7 @@ def compare(a: str, b: str, clearly_better: bool) -> None:
     from wafer_assets import promotion
     from wafer_assets.domain.config import ModelConfig
 
-    tracking = Tracking(load_settings().mlflow)
+    tracking = Tracking(load_settings())
     challenger = _version(tracking, a)
     # Before there is a champion the challenger is compared with the base rate.
     champion = None if b == CHAMPION and CHAMPION not in tracking.aliases() else _version(tracking, b)
@@ -120,7 +120,7 @@ def promote(version: int, reason: str) -> None:
     from wafer_assets import promotion
 
     settings = load_settings()
-    tracking = Tracking(settings.mlflow)
+    tracking = Tracking(settings)
     record = promotion.promote(
         tracking,
         PromotionLog(settings),
@@ -146,7 +146,7 @@ def rollback(reason: str, to: int | None) -> None:
     from wafer_assets import promotion
 
     settings = load_settings()
-    record = promotion.rollback(Tracking(settings.mlflow), PromotionLog(settings), by=getuser(), reason=reason, to=to)
+    record = promotion.rollback(Tracking(settings), PromotionLog(settings), by=getuser(), reason=reason, to=to)
     _tell(settings, record)
 
 

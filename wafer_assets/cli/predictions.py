@@ -38,7 +38,7 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
     from wafer_assets.domain.report import batch_report
     from wafer_assets.domain.scoring import score
 
-    tracking, schema = Tracking(load_settings().mlflow), load_schema("prediction")
+    tracking, schema = Tracking(load_settings()), load_schema("prediction")
     if number is None:
         version, bundle = load_champion(tracking)
     else:

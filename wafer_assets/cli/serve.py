@@ -29,7 +29,7 @@ def serve(port: int | None, host: str, workers: int) -> None:
         with console.status("starting S3, MongoDB and MLflow"):
             settings = local.up()
     try:
-        version = scoring_server.champion(Tracking(settings.mlflow))
+        version = scoring_server.champion(Tracking(settings))
         port = port or free_port(scoring_server.PORT)
         address = f"http://{host}:{port}"
         console.print(f"champion   version {version.version} of {version.name}")
