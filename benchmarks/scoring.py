@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import click
 import numpy as np
 
 from benchmarks.report import Figure, Goal, Meter, report
+from resources.local_services import free_port
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -192,9 +192,7 @@ def online(workers: int, seconds: float, seed: int) -> list[Figure]:
     """Measure the latency of the scoring server for requests of each size, and its memory."""
     from resources.scoring_server import _ONE_THREAD, command
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # The server as it is, but for where it takes the bundle from.
     arguments = ["benchmarks.scoring:served" if part.endswith(":app") else part for part in command(port, workers)]
     bodies = {count: request_body(new_wafers(count, seed)) for count in REQUESTS}

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -57,6 +58,7 @@ _SEAWEEDFS_PORTS = (
 _SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108 (it asks nobody)
 # Below the range from which the kernel takes the ports of outgoing connections.
 _FREE_PORTS = range(20_000, 32_000)
+_LOOPBACK = IPv4Address("127.0.0.1")
 _START_SECONDS = 90.0
 _PORT_TRIES = 3
 # SeaweedFS waits ten seconds for its maintenance; killed, it loses no acknowledged object.
@@ -180,7 +182,7 @@ class LocalServices:
                     running=bool(processes),
                     url=_url(name, self._settings.services_host, ports[name]) if processes else None,
                     pids=tuple(process.pid for process in processes),
-                    memory_mb=sum(process.memory_info().rss for process in processes) / 1e6,
+                    memory_mb=sum(map(_memory, processes)) / 1e6,
                 )
             )
         return found
@@ -748,6 +750,17 @@ def _any_port() -> int:
     return random.SystemRandom().choice(_FREE_PORTS)
 
 
+def free_port(wanted: int | None = None) -> int:
+    """Return the wanted port of this machine, or where that is taken a free one.
+
+    Until it is used, no outgoing connection takes it, only a program that asks for this very port.
+    """
+    port = wanted or _any_port()
+    while not _is_free(_LOOPBACK, port):
+        port = _any_port()
+    return port
+
+
 def _is_free(host: IPvAnyAddress, port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -783,6 +796,14 @@ def _is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _memory(process: psutil.Process) -> int:
+    """Return the bytes that a process holds; none where it has just ended."""
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
 
 
 def _say(answer: _Answer) -> None:

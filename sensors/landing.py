@@ -1,6 +1,6 @@
 """Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
 
-import time
+from time import time
 
 import dagster as dg
 from pydantic import BaseModel
@@ -59,13 +59,13 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
 
         sweep = _Sweep.model_validate_json(context.cursor) if context.cursor else _Sweep()
         # The difference, because a clock that was put back must not stop the search.
-        if abs(time.time() - sweep.at) >= settings.retry_minutes * 60:
+        if abs(time() - sweep.at) >= settings.retry_minutes * 60:
             settled = settled_batches(instance, line, reported, wafers.etags(line))
             overdue = overdue_batches(reported, settled, sweep.event)
             again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
             report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))
             said += [f"{len(again)} had no outcome and are reported again"] if again else []
-            sweep = _Sweep(at=time.time(), event=max((file.event for file in reported.values()), default=0))
+            sweep = _Sweep(at=time(), event=max((file.event for file in reported.values()), default=0))
         if gone:
             context.log.warning("; ".join(said))
         return dg.SensorResult(

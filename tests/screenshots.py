@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+
+from resources.local_services import free_port
 
 T = TypeVar("T")
 
@@ -267,8 +268,7 @@ def dagster(state: Path) -> Iterator[str]:
     environment = {**os.environ, "WAFER_STATE_DIR": str(state.absolute()), "WAFER_RETRAINING__ENABLED": "false"}
     if not (state / "summary.json").exists():
         subprocess.run([wafer, "demo"], env=environment, check=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     # A handler of our own, because an ignored signal stays ignored in the processes that one starts.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -188,7 +188,7 @@ def test_a_file_that_got_no_outcome_is_reported_again_later(
     flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000_000.0]
-    monkeypatch.setattr("sensors.landing.time.time", lambda: now[0])
+    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
     flow.drop(good)
     flow.tick()  # reports them
     done = set(list(good)[:3])

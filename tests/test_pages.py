@@ -4,6 +4,7 @@ import socket
 
 import requests
 
+from resources.local_services import free_port
 from resources.s3 import S3Store
 from wafer_assets.pages import served
 from wafer_assets.settings import Settings
@@ -11,11 +12,6 @@ from wafer_assets.settings import Settings
 
 def with_pages_at(settings: Settings, port: int) -> Settings:
     return settings.model_copy(update={"pages_url": f"http://127.0.0.1:{port}"})
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_a_link_leads_to_the_report_and_to_nothing_else(settings: Settings) -> None:

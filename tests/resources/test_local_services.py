@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from resources.local_services import LocalServices, ServiceError, ServiceName
+from resources.local_services import LocalServices, ServiceError, ServiceName, free_port
 from resources.s3 import S3Store, s3_client
 from wafer_assets.settings import Settings, load_settings
 
@@ -57,7 +57,7 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(reached: Callable[[], object], seconds: float = 15) -> bool:
+def wait_until(reached: Callable[[], object], seconds: float = 60) -> bool:
     deadline = time.monotonic() + seconds
     while not reached() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -72,7 +72,7 @@ def start_parent(*names: ServiceName) -> subprocess.Popen[str]:
 
 def elsewhere(statement: str) -> None:
     """Run a statement in a process that ends right after it."""
-    subprocess.run([sys.executable, "-c", IMPORTS + statement], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", IMPORTS + statement], check=True, timeout=120)
 
 
 def require_up(parent: subprocess.Popen[str]) -> None:
@@ -276,8 +276,7 @@ def test_a_taken_port_is_refused_before_anything_starts(state_dir: Path, monkeyp
 
 @pytest.mark.usefixtures("state_dir")
 def test_a_wanted_port_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("WAFER_PORTS__S3", str(port))
     with services() as settings:
         assert settings.s3.endpoint_url == f"http://127.0.0.1:{port}"

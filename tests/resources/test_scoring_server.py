@@ -22,10 +22,11 @@ from click.testing import CliRunner
 from dagster import DagsterRun
 
 from resources import scoring_server
+from resources.local_services import free_port
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
-from wafer_assets.cli.serve import free_port, serve
+from wafer_assets.cli.serve import serve
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import Bundle, make_bundle, score
@@ -277,7 +278,7 @@ def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
 def running(settings: Settings) -> Iterator[int]:
     """A server of the champion with its port; at the end it is asked to end, and has left no process."""
     tracking = Tracking(settings)
-    port = free_port(0)
+    port = free_port()
     process = subprocess.Popen(
         command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
     )
@@ -341,7 +342,7 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
 def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings, bundle: Bundle) -> None:
     tracking = Tracking(platform_settings)
     version = register(tracking, bundle)
-    port = free_port(0)
+    port = free_port()
     seen: list[Any] = []
 
     def interrupt() -> None:

@@ -20,7 +20,7 @@ from rich.table import Table
 from schemas.loader import Line
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, trace
-from wafer_assets.cli.serve import free_port, serve
+from wafer_assets.cli.serve import serve
 from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
@@ -513,7 +513,7 @@ def _is_up_to_date(instance: "dg.DagsterInstance") -> bool:
 @click.option("--port", type=int, help="Port of the Dagster UI; 3000 or, where that is taken, a free one.")
 def dev(port: int | None) -> None:
     """Open the Dagster UI on the state that is there, with all services; Ctrl-C stops everything."""
-    from resources.local_services import LocalServices
+    from resources.local_services import LocalServices, free_port
     from wafer_assets.instance import dagster_home
     from wafer_assets.pages import served
 

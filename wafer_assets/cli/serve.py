@@ -1,6 +1,5 @@
 """`wafer serve`: the champion behind MLflow's scoring server."""
 
-import socket
 import sys
 
 import click
@@ -19,7 +18,7 @@ def serve(port: int | None, host: str, workers: int) -> None:
     A request holds one to 1,000 wafers as CSV or JSON. Start it again to serve a new champion.
     """
     from resources import scoring_server
-    from resources.local_services import LocalServices
+    from resources.local_services import LocalServices, free_port
     from resources.mlflow import Tracking
 
     settings = load_settings()
@@ -43,16 +42,3 @@ def serve(port: int | None, host: str, workers: int) -> None:
     finally:
         if local is not None and local.started:
             local.down()
-
-
-def free_port(wanted: int) -> int:
-    """Return the wanted port of this machine, or where that is taken a free one."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise click.ClickException("There is no free port.")
