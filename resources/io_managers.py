@@ -1,23 +1,45 @@
 """How assets' values are kept in the lake bucket: frames as Parquet, everything else as our own bytes.
 
-An asset's value is one object, ``<line>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
-partition, ``<line>/<asset>/<partition>.<extension>``. What ops inside a graph hand to each other is kept as
-``runs/<run>/<step>/<output>``. Each object is written in one request, so nobody reads half of one.
+An asset's latest value is one object, ``<line>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
+partition, ``<line>/<asset>/<partition>.<extension>``. What a training makes is stored first as its own,
+``runs/<training>/<line>/<asset>.<extension>``, or ``runs/<training>/<step>/<output>.<extension>`` between the ops of a
+graph, and the server copies it from there to the latest. A step of a training reads the training's own values; one
+that the training has not made is taken over from the latest at its first use, and then stays the same for all steps.
+
+Each object is written in one request, so nobody reads half of one. A step that dies between the two writes leaves the
+latest as it was, and does both again when it is repeated. What a value comes from is metadata of the object itself.
+Before a step gets a value, `resources.trainings.require_fit` decides whether it may stand beside the others: a value
+that fits was made by this training or by one other, of the same table and under the same hyperparameters.
 """
 
 import io
 from abc import abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 
-from resources.s3 import ObjectNotFoundError, S3Store
+from resources.s3 import ObjectChangedError, ObjectNotFoundError, S3Store
+from resources.trainings import (
+    MixedTrainingsError,
+    Provenance,
+    is_training,
+    require_fit,
+    training_folder,
+    training_id,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    from dagster._core.execution.context.system import StepExecutionContext
 
 ROWS = 16_384
 """Rows of a frame that are converted at a time."""
+
+_READ: "WeakKeyDictionary[StepExecutionContext, dict[str, Provenance]]" = WeakKeyDictionary()
+"""What each step at work has read, whichever IO manager read it: what it writes comes from that."""
 
 
 class NotMaterializedError(LookupError):
@@ -31,8 +53,18 @@ class _LakeIOManager(dg.IOManager):
 
     extension: ClassVar[str]
 
-    def __init__(self, s3: S3Store) -> None:
+    def __init__(self, s3: S3Store, config_hash: str = "") -> None:
         self._s3 = s3
+        self._config_hash = config_hash
+
+    @classmethod
+    def definition(cls, s3: S3Store) -> dg.IOManagerDefinition:
+        """Return the IO manager that knows the hyperparameters of the run that it serves."""
+
+        def make(context: dg.InitResourceContext) -> dg.IOManager:
+            return cls(s3, context.resources.model.values.content_hash)
+
+        return dg.IOManagerDefinition(make, required_resource_keys={"model"})
 
     @abstractmethod
     def encode(self, value: object) -> bytes:
@@ -47,32 +79,89 @@ class _LakeIOManager(dg.IOManager):
         return {}
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Store a value and show where, and how large it is."""
-        key = _key(context, self.extension)
+        """Store a value with what it comes from, and show where it is and how large."""
+        step = context.step_context
+        run = step.dagster_run
+        origin = self._origin(context)
         content = self.encode(obj)
-        self._s3.put(self._s3.lake, key, content)
+        latest = _latest_key(context, self.extension)
+        own = _own_key(context, run, self.extension)
+        if latest is None or is_training(run):
+            self._s3.put(self._s3.lake, own, content, origin.as_metadata())
+            if latest is not None:
+                self._s3.copy(self._s3.lake, own, self._s3.lake, latest)
+        else:
+            self._s3.put(self._s3.lake, latest, content, origin.as_metadata())
         context.add_output_metadata(
-            {"uri": dg.MetadataValue.path(self._uri(key)), "size_bytes": len(content), **self.metadata(obj)}
+            {
+                "uri": dg.MetadataValue.path(self._uri(latest or own)),
+                "size_bytes": len(content),
+                "training": origin.training,
+                **self.metadata(obj),
+            }
         )
 
+    def _origin(self, context: dg.OutputContext) -> Provenance:
+        """Return what the value comes from that a step is about to store."""
+        training = training_id(context.step_context.dagster_run)
+        read = _READ.get(context.step_context)
+        if read:
+            return Provenance(training, self._config_hash, next(iter(read.values())).table_hash)
+        # The table comes from no other value, and says itself what it holds.
+        content_hash = context.output_metadata.get("content_hash")
+        return Provenance(training, "", str(getattr(content_hash, "value", content_hash or "")))
+
     def load_input(self, context: dg.InputContext) -> object:
-        """Read a value.
+        """Read a value; a step of a training gets none that does not fit the others.
 
         Raises
         ------
         NotMaterializedError
             It was never stored.
+        MixedTrainingsError
+            It does not fit what the step has read before, or the step's hyperparameters.
         """
         source = context if context.has_asset_key else context.upstream_output
         assert source is not None
-        key = _key(source, self.extension)
+        name = context.asset_key.to_user_string() if context.has_asset_key else "/".join(source.get_identifier()[1:])
+        latest = _latest_key(source, self.extension)
         try:
-            return self.decode(self._s3.get(self._s3.lake, key))
-        except ObjectNotFoundError as error:
-            name = context.asset_key.to_user_string() if context.has_asset_key else context.name
+            step = context.step_context
+        except dg.DagsterInvariantViolationError:
+            step = None  # read by no step, but by hand
+        try:
+            if step is None or (latest is not None and not is_training(step.dagster_run)):
+                assert latest is not None
+                content, metadata = self._s3.read(self._s3.lake, latest)
+            else:
+                content, metadata = self._read_own(_own_key(source, step.dagster_run, self.extension), latest)
+        except ObjectNotFoundError:
             raise NotMaterializedError(
-                f"{name} has no value: {self._uri(key)} does not exist. Materialize {name} first."
-            ) from error
+                f"{name} has no value: {self._uri(latest or name)} does not exist. Materialize {name} first."
+            ) from None
+        if step is not None:
+            self._note(name, metadata, step)
+        return self.decode(content)
+
+    def _read_own(self, own: str, latest: str | None) -> tuple[bytes, Mapping[str, str]]:
+        """Read a training's own value; what it has not made becomes its own as it is now."""
+        while True:
+            try:
+                return self._s3.read(self._s3.lake, own)
+            except ObjectNotFoundError:
+                if latest is None:
+                    raise
+            with suppress(ObjectChangedError):  # then the newer one
+                self._s3.copy(self._s3.lake, latest, self._s3.lake, own)
+
+    def _note(self, name: str, metadata: Mapping[str, str], step: "StepExecutionContext") -> None:
+        """Note what a step has read, if it may read that."""
+        found = Provenance.of(metadata)
+        if found is None:
+            raise MixedTrainingsError(f"{name} was stored by an earlier release, without what it comes from.")
+        read = _READ.setdefault(step, {})
+        require_fit(name, found, read, training=training_id(step.dagster_run), config_hash=self._config_hash)
+        read[name] = found
 
     def _uri(self, key: str) -> str:
         return f"s3://{self._s3.lake}/{key}"
@@ -149,9 +238,24 @@ def value_key(asset: dg.AssetKey, extension: str, partition: str | None = None) 
     return "/".join([*asset.path, f"{partition or asset.path[-1]}.{extension}"])
 
 
-def _key(context: dg.OutputContext | dg.InputContext, extension: str) -> str:
+def _latest_key(context: dg.OutputContext | dg.InputContext, extension: str) -> str | None:
+    """Return the key of an asset's latest value; what ops inside a graph hand on has none."""
+    if not context.has_asset_key:
+        return None
+    return value_key(context.asset_key, extension, _partition(context))
+
+
+def _own_key(context: dg.OutputContext | dg.InputContext, run: dg.DagsterRun, extension: str) -> str:
+    """Return the key of a value that belongs to a training."""
     if context.has_asset_key:
-        partition = context.asset_partition_key if context.has_asset_partitions else None
-        return value_key(context.asset_key, extension, partition)
-    assert isinstance(context, dg.OutputContext)
-    return "/".join(["runs", *context.get_identifier()]) + f".{extension}"
+        partition = _partition(context)
+        path = [*context.asset_key.path, *([partition] if partition else [])]
+    else:
+        assert isinstance(context, dg.OutputContext)
+        # Without the run, which is an earlier one where this one re-executes it from a failure.
+        path = list(context.get_identifier()[1:])
+    return training_folder(training_id(run)) + "/".join(path) + f".{extension}"
+
+
+def _partition(context: dg.OutputContext | dg.InputContext) -> str | None:
+    return context.asset_partition_key if context.has_asset_partitions else None

@@ -1,6 +1,6 @@
 """Object storage: everything the platform does with S3 goes through `S3Store`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -114,10 +114,22 @@ class S3Store:
                 found = self._client.get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"')
             return found["Body"].read()
 
-    def put(self, bucket: str, key: str, content: bytes) -> None:
-        """Write an object in one request: readers see the old or the new one, never a part."""
+    def read(self, bucket: str, key: str) -> tuple[bytes, Mapping[str, str]]:
+        """Read an object and its metadata, both of one version.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is none.
+        """
         with _translated(bucket, key):
-            self._client.put_object(Bucket=bucket, Key=key, Body=content)
+            found = self._client.get_object(Bucket=bucket, Key=key)
+            return found["Body"].read(), found["Metadata"]
+
+    def put(self, bucket: str, key: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
+        """Write an object and its metadata in one request: readers see the old or the new one, never a part."""
+        with _translated(bucket, key):
+            self._client.put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata or {})
 
     def upload(self, bucket: str, key: str, file: IO[bytes], progress: Callable[[int], None] | None = None) -> None:
         """Write an object from a file of any size; `progress` is told the bytes sent since its last call."""
@@ -125,17 +137,20 @@ class S3Store:
             self._client.upload_fileobj(file, bucket, key, Callback=progress)
 
     def copy(self, bucket: str, key: str, to_bucket: str, to_key: str, *, etag: str | None = None) -> None:
-        """Copy an object of any size within the server, or only that version of it.
+        """Copy an object of any size within the server, with its metadata, or only that version of it.
 
         Raises
         ------
         ObjectNotFoundError
             There is none.
         ObjectChangedError
-            Its ETag is not `etag`.
+            Its ETag is not `etag`, or it was replaced meanwhile.
         """
-        extra = {} if etag is None else {"CopySourceIfMatch": f'"{etag}"'}
         with _translated(to_bucket, to_key), _translated(bucket, key):
+            # A large object is copied in parts: by itself, that loses the metadata and may mix two versions.
+            found = self._client.head_object(Bucket=bucket, Key=key)
+            version = {"CopySourceIfMatch": f'"{etag}"' if etag else found["ETag"]}
+            extra = version | {"Metadata": found["Metadata"], "MetadataDirective": "REPLACE"}
             self._client.copy({"Bucket": bucket, "Key": key}, to_bucket, to_key, ExtraArgs=extra)
 
     def page_url(self, key: str) -> str:

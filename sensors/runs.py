@@ -3,6 +3,8 @@
 import dagster as dg
 
 from resources.mlflow import Tracking
+from resources.s3 import S3Store
+from resources.trainings import sweep
 
 
 def _mlflow_closer(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
@@ -18,7 +20,20 @@ def _mlflow_closer(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     return close_mlflow_run
 
 
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Deletes what the steps of a successful run handed to each other; a failed run may be continued.",
+)
+def sweep_handed_on(context: dg.RunStatusSensorContext, s3: dg.ResourceParam[S3Store]) -> None:
+    """Delete what nobody needs any more."""
+    sweep(s3, context.dagster_run)
+
+
 RUN_SENSORS = [
-    _mlflow_closer(status)
-    for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    sweep_handed_on,
+    *(
+        _mlflow_closer(status)
+        for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    ),
 ]

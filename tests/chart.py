@@ -283,7 +283,6 @@ class RunMonitoring(_Section):
     max_runtime_seconds: Seconds
     poll_interval_seconds: Seconds
     max_resume_run_attempts: Count
-    free_slots_after_run_end_seconds: Seconds
 
 
 class RunRetries(_Section):
@@ -468,10 +467,10 @@ class TagConcurrencyLimit(_Section):
 
 
 class Pools(_Section):
-    """How many steps of a pool may run at once."""
+    """How many runs with steps of a pool may run at once."""
 
     default_limit: Seconds
-    granularity: Literal["op", "run"]
+    granularity: Literal["run"]
 
 
 class Runs(_Section):

@@ -20,6 +20,7 @@ LAYERS = (
     ("jobs",),
     ("sensors",),
     ("wafer_assets.definitions",),
+    ("wafer_assets.turns",),
     ("wafer_assets.instance", "wafer_assets.summary", "wafer_assets.trace", "wafer_assets.pages"),
     ("wafer_assets.cli",),
 )

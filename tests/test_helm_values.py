@@ -254,11 +254,13 @@ def test_retries_monitoring_and_retention_are_those_of_a_laptop(values: dict[str
 
 
 @pytest.mark.parametrize(("file", "runs"), [(EKS, 10), (LOCAL, 2)])
-def test_runs_are_limited_and_pools_are_freed_after_a_run(file: Path, runs: int) -> None:
+def test_runs_are_limited_and_pools_are_those_of_a_laptop(file: Path, runs: int) -> None:
     config = instance_config(load_values(BASE, file))
     assert config["concurrency"]["runs"]["max_concurrent_runs"] == runs
-    assert config["concurrency"]["pools"]["default_limit"] == 1
-    assert config["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
+    laptop = yaml.safe_load((dagster_home(load_settings()) / "dagster.yaml").read_text())
+    assert (
+        config["concurrency"]["pools"] == laptop["concurrency"]["pools"] == {"default_limit": 1, "granularity": "run"}
+    )
     assert "max_concurrent_runs" not in config["run_coordinator"]["config"]
 
 

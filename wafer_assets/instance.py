@@ -1,17 +1,21 @@
 """The Dagster instance of a laptop, and running jobs on it from the command line."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 
+from jobs.training import TRAIN, TRAIN_END_TO_END
 from resources.mlflow import Tracking
+from resources.s3 import S3Store
+from resources.trainings import sweep
 from wafer_assets.console import LOGGER, view
 from wafer_assets.definitions import build_defs
 from wafer_assets.settings import Settings
+from wafer_assets.turns import turn_to_train
 
 _DAGSTER_YAML = """\
 # Written once by `wafer`; edit it as you like.
@@ -25,6 +29,10 @@ run_launcher:
 concurrency:
   runs:
     max_concurrent_runs: 2
+  # One run at a time that trains, and one that ingests a line's files; the others wait in the queue.
+  pools:
+    default_limit: 1
+    granularity: run
 # A run whose process is gone is failed, and started again; a step that failed by itself is not.
 run_monitoring:
   enabled: true
@@ -85,7 +93,7 @@ def run_job(
     tags: Mapping[str, str] | None = None,
     resources: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process, shown in the terminal.
+    """Run a job in this process, shown in the terminal; one that trains waits until no other training is at work.
 
     Parameters
     ----------
@@ -108,8 +116,9 @@ def run_job(
         raise RunsArePodsError(job)
     run_id = str(uuid4())
     definition = build_defs(settings).resolve_job_def(job)
+    turn = turn_to_train(settings, instance, run_id) if job in (TRAIN, TRAIN_END_TO_END) else nullcontext()
     try:
-        with view.shown(job):
+        with turn, view.shown(job):
             return definition.execute_in_process(
                 instance=instance,
                 run_id=run_id,
@@ -118,7 +127,9 @@ def run_job(
                 raise_on_error=False,
             )
     finally:
-        # A daemon's sensor does the same, but none need be running.
+        # A daemon's sensors do the same, but none need be running.
         run = instance.get_run_by_id(run_id)
         if run is not None and run.is_finished:
             Tracking(settings).close(run_id, run.status)
+            if run.is_success:
+                sweep(S3Store(settings), run)

@@ -23,6 +23,19 @@ class PromotionRefusedError(ValueError):
     code = "promotion_refused"
 
 
+class ChampionChangedError(RuntimeError):
+    """The champion was replaced while a version was compared with it."""
+
+    code = "champion_changed"
+
+    def __init__(self, version: BundleVersion, then: BundleVersion | None, now: BundleVersion | None) -> None:
+        before, after = (f"version {each.version}" if each else "none" for each in (then, now))
+        super().__init__(
+            f"nothing was decided on version {version.version} of {version.name}: it was compared with the champion, "
+            f"{before}, which now is {after}. Re-execute the run from its failure to compare it with that one."
+        )
+
+
 def compare(
     tracking: Tracking,
     challenger: BundleVersion,
@@ -49,6 +62,18 @@ def compare(
         unknown = decide(rows, rows.iloc[:0], seed=seed)
         return replace(unknown, reasons=(str(error), *unknown.reasons))
     return decide(rows, reference, seed=seed, clearly_better=clearly_better)
+
+
+def require_champion(tracking: Tracking, judged: BundleVersion, against: BundleVersion | None) -> None:
+    """Require that the champion is still the one that a version was compared with; None is that there was none.
+
+    Raises
+    ------
+    ChampionChangedError
+    """
+    now = tracking.version(CHAMPION)
+    if (now.version if now else None) != (against.version if against else None):
+        raise ChampionChangedError(judged, against, now)
 
 
 def promote(

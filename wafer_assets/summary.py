@@ -7,7 +7,7 @@ import dagster as dg
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from wafer_assets.assets.common import latest_metadata, training_key
+from wafer_assets.assets.common import latest_metadata, training_key, training_metadata
 from wafer_assets.assets.predictions import PREDICTIONS
 
 Summary = dict[str, Any]
@@ -20,11 +20,18 @@ _PROTOCOLS = {
 
 
 def read_summary(instance: dg.DagsterInstance) -> Summary:
-    """Return the latest facts; what has not been materialized yet is left out."""
-    ledger, table = _metadata(instance, "batch_ledger"), _metadata(instance, "wafer_table")
-    elbow, labels = _metadata(instance, "elbow"), _metadata(instance, "cluster_labels")
-    models, quality = _metadata(instance, "cluster_models"), _metadata(instance, "evaluation")
-    bundle = _metadata(instance, "model_bundle")
+    """Return the latest facts, and of the training line those of the training that registered the latest bundle.
+
+    What has not been materialized yet is left out.
+    """
+    ledger, bundle = _metadata(instance, "batch_ledger"), _metadata(instance, "model_bundle")
+
+    def trained(asset: str) -> dict[str, Any]:
+        # Another training, or an update of the table, may have begun since.
+        return _plain_values(training_metadata(instance, training_key(asset), bundle.get("training", "")))
+
+    table, elbow, labels = trained("wafer_table"), trained("elbow"), trained("cluster_labels")
+    models, quality = trained("cluster_models"), trained("evaluation")
     summary: Summary = {}
     if ledger:
         summary["files"] = {
@@ -53,7 +60,7 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
         summary["registered"] = {
             name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
         }
-    if champion := _metadata(instance, "champion"):
+    if champion := trained("champion"):
         summary["champion"] = {
             "version": champion.get("champion_version"),
             "decision": champion["decision"],
@@ -92,7 +99,11 @@ def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
 
 def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
     key = training_key(asset) if isinstance(asset, str) else asset
-    return {name: _plain(value) for name, value in latest_metadata(instance, key).items()}
+    return _plain_values(latest_metadata(instance, key))
+
+
+def _plain_values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in metadata.items()}
 
 
 def _plain(value: dg.MetadataValue[Any]) -> Any:

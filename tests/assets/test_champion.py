@@ -1,6 +1,7 @@
 """The champion on real services: who gets promoted, who not, and what is left in the books."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,11 +11,22 @@ import pytest
 from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, Tracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
+from resources.trainings import MixedTrainingsError, Provenance
 from tests.domain.test_promotion import results
 from wafer_assets.assets.champion import champion
+from wafer_assets.assets.common import training_key
 from wafer_assets.assets.registry import _require_same_wafers
-from wafer_assets.promotion import PromotionRefusedError, earlier_champions, promote, rollback
+from wafer_assets.promotion import (
+    ChampionChangedError,
+    PromotionRefusedError,
+    earlier_champions,
+    promote,
+    require_champion,
+    rollback,
+)
 from wafer_assets.settings import Settings
+
+ORIGIN = Provenance("a training", "some hyperparameters", "a table")
 
 
 @pytest.fixture
@@ -32,16 +44,32 @@ def challenge(tracking: Tracking, skill: float, *, wafers: int = 400, noise: int
     run = dg.DagsterRun(job_name="train", run_id=str(uuid4()))
     with tracking.run(run) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, wafers=wafers, noise=noise).to_parquet())
-        return tracking.register_bundle(tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags={})
+        return tracking.register_bundle(
+            tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags=ORIGIN.as_tags()
+        )
 
 
-def decide(tracking: Tracking, log: PromotionLog, *, clearly_better: bool = False) -> dict[str, object]:
-    """Materialize the asset alone; return its metadata."""
+def decide(
+    tracking: Tracking,
+    log: PromotionLog,
+    version: BundleVersion | None = None,
+    *,
+    origin: Provenance = ORIGIN,
+    clearly_better: bool = False,
+) -> dict[str, object]:
+    """Materialize the asset for a version, by default the newest; return its metadata."""
+    number = (version or tracking.versions()[0]).version
+
+    @dg.asset(key=training_key("model_bundle"))
+    def registered() -> dict[str, object]:
+        return {"version": number, **origin.as_tags()}
+
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [champion],
+            [registered, champion],
             instance=instance,
             resources={
+                "io_manager": dg.mem_io_manager,
                 "tracking": tracking,
                 "promotions": log,
                 "model": FaultModelConfig(),
@@ -197,3 +225,33 @@ def test_a_bundle_is_not_registered_with_the_evaluation_of_another_table() -> No
     for other, different in ((table.iloc[1:], 1), (corrected, 1), (table.assign(wafer="x" + table["wafer"]), 800)):
         with pytest.raises(dg.Failure, match=rf"another table: {different} wafers.*training/evaluation again"):
             _require_same_wafers(out_of_fold, other)
+
+
+def test_a_training_judges_its_own_version_and_not_the_newest(tracking: Tracking, log: PromotionLog) -> None:
+    own = challenge(tracking, 2)
+    newest = challenge(tracking, 5)
+    found = decide(tracking, log, own)
+    assert (found["decision"], found["challenger_version"], current(tracking)) == ("promote", own.version, own.version)
+    assert tracking.version("challenger") == newest
+
+
+@pytest.mark.parametrize("what", ["training", "config_hash", "table_hash"])
+def test_a_version_that_is_not_what_the_training_registered_is_not_judged(
+    tracking: Tracking, log: PromotionLog, what: str
+) -> None:
+    version = challenge(tracking, 2)
+    other = replace(ORIGIN, **{what: "another"})
+    with pytest.raises(MixedTrainingsError, match=f"its {what} is .*, not another. Start the job `train`"):
+        decide(tracking, log, version, origin=other)
+    assert log.history(version.name) == []
+    assert current(tracking) is None
+
+
+def test_a_comparison_with_a_champion_that_is_no_more_decides_nothing(tracking: Tracking, log: PromotionLog) -> None:
+    versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
+    promote(tracking, log, versions[0], by="me", reason="by hand", figures={})
+    compared_with = tracking.version(CHAMPION)
+    require_champion(tracking, versions[1], compared_with)
+    promote(tracking, log, versions[2], by="me", reason="by hand", figures={})
+    with pytest.raises(ChampionChangedError, match="the champion, version 1, which now is version 3"):
+        require_champion(tracking, versions[1], compared_with)

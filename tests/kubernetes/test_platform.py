@@ -166,7 +166,7 @@ def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(pl
         assert len(frame) == manifest.wafers
     s3 = S3Store(platform.settings)
     assert len(s3.list_objects(s3.lake, "training/validated_batches/")) == len(before) + 30
-    # The dead run's place in the pool was given back, or the second run would wait still.
+    # The pool has one place, which the dead run no longer holds, or the second run would wait still.
     assert platform.instance.event_log_storage.get_concurrency_info("training_ingestion").slot_count == 1
 
 

@@ -60,7 +60,7 @@ def main() -> None:
 
 def _register(bundle: Bundle, sensors: list[str], optional: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory() as state, LocalServices(Settings(state_dir=Path(state))) as settings:
-        tracking = Tracking(settings.mlflow)
+        tracking = Tracking(settings)
         run: Any = SimpleNamespace(run_id=str(uuid4()), job_name="train", parent_run_id=None, root_run_id=None)
         with tracking.run(run) as tracked:
             version = tracking.register_bundle(tracked, dump(bundle), sensors=sensors, optional=optional, tags={})

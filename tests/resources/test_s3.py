@@ -120,3 +120,13 @@ def test_a_laptop_without_services_never_talks_to_aws() -> None:
     store = S3Store(Settings())
     with pytest.raises(NotConfiguredError, match="wafer services up"):
         store.list_objects(store.landing)
+
+
+@pytest.mark.parametrize("size", [10, 9 << 20], ids=["small", "copied in parts"])
+def test_a_copy_takes_the_metadata_along(s3: S3Store, size: int) -> None:
+    content = bytes(size)
+    s3.put(s3.lake, "a", content, {"training": "1", "config-hash": "abc"})
+    s3.copy(s3.lake, "a", s3.lake, "b")
+    copied, metadata = s3.read(s3.lake, "b")
+    assert copied == content
+    assert {name.lower(): value for name, value in metadata.items()} == {"training": "1", "config-hash": "abc"}

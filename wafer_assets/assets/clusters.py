@@ -8,6 +8,7 @@ import pandas as pd
 
 from resources.mlflow import Tracking
 from resources.model_config import FaultModelConfig
+from resources.trainings import POOL
 from wafer_assets.assets.common import OWNERS, Elbow, image, training_input, training_key
 
 
@@ -19,6 +20,7 @@ from wafer_assets.assets.common import OWNERS, Elbow, image, training_input, tra
     owners=OWNERS,
     kinds={"scikitlearn"},
     code_version="1",
+    pool=POOL,
     io_manager_key="objects",
 )
 def elbow(
@@ -73,6 +75,7 @@ def elbow(
             io_manager_key="frames",
         ),
     },
+    pool=POOL,
 )
 def cluster_wafers(
     context: dg.AssetExecutionContext,

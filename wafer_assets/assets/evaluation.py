@@ -7,6 +7,7 @@ import pandas as pd
 
 from resources.mlflow import Tracking
 from resources.model_config import EvaluationConfig, FaultModelConfig
+from resources.trainings import POOL
 from wafer_assets.assets.common import OWNERS, image, training_input, training_key
 from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_results
 
@@ -22,6 +23,7 @@ from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_result
     owners=OWNERS,
     kinds={"scikitlearn", "parquet"},
     code_version="1",
+    pool=POOL,
     io_manager_key="frames",
     check_specs=QUALITY_CHECK_SPECS,
 )

@@ -4,6 +4,7 @@ import dagster as dg
 import pandas as pd
 
 from resources.model_config import FaultModelConfig
+from resources.trainings import POOL
 from wafer_assets.assets.common import OWNERS, Preprocessor, training_input, training_key
 
 
@@ -16,6 +17,7 @@ from wafer_assets.assets.common import OWNERS, Preprocessor, training_input, tra
     owners=OWNERS,
     kinds={"scikitlearn"},
     code_version="1",
+    pool=POOL,
     io_manager_key="objects",
 )
 def preprocessor(table: pd.DataFrame, model: FaultModelConfig) -> dg.Output[Preprocessor]:
@@ -44,6 +46,7 @@ def preprocessor(table: pd.DataFrame, model: FaultModelConfig) -> dg.Output[Prep
     owners=OWNERS,
     kinds={"pandas", "parquet"},
     code_version="1",
+    pool=POOL,
     io_manager_key="frames",
 )
 def features(table: pd.DataFrame, preprocessor: Preprocessor) -> dg.Output[pd.DataFrame]:

@@ -7,12 +7,13 @@ import pandas as pd
 
 from resources.mlflow import Tracking
 from resources.model_config import FaultModelConfig
+from resources.trainings import POOL
 from wafer_assets.assets.common import OWNERS, GroupModels, image, training_input, training_key
 
 ALL_WAFERS = "all"
 
 
-@dg.op(out=dg.DynamicOut(io_manager_key="objects"), description="Name the groups of wafers that get models.")
+@dg.op(out=dg.DynamicOut(io_manager_key="objects"), description="Name the groups of wafers that get models.", pool=POOL)
 def wafer_groups(labels: pd.DataFrame) -> Iterator[dg.DynamicOutput[int | None]]:
     """Yield None for all wafers together, then each cluster's number."""
     yield dg.DynamicOutput(None, mapping_key=ALL_WAFERS)
@@ -20,7 +21,9 @@ def wafer_groups(labels: pd.DataFrame) -> Iterator[dg.DynamicOutput[int | None]]
         yield dg.DynamicOutput(int(cluster), mapping_key=f"cluster_{cluster}")
 
 
-@dg.op(out=dg.Out(io_manager_key="objects"), description="Fit XGBoost and Random Forest on one group of wafers.")
+@dg.op(
+    out=dg.Out(io_manager_key="objects"), description="Fit XGBoost and Random Forest on one group of wafers.", pool=POOL
+)
 def fit_group(
     context: dg.OpExecutionContext,
     cluster: int | None,
@@ -58,7 +61,7 @@ def fit_group(
     return group
 
 
-@dg.op(out=dg.Out(io_manager_key="objects"), description="Collect the models of all groups.")
+@dg.op(out=dg.Out(io_manager_key="objects"), description="Collect the models of all groups.", pool=POOL)
 def collect_groups(
     context: dg.OpExecutionContext,
     groups: list[GroupModels],

@@ -1,5 +1,7 @@
 """The bundle: everything that prediction needs, as one registered model version."""
 
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 
@@ -7,6 +9,7 @@ from resources.io_managers import FrameIOManager, value_key
 from resources.mlflow import OUT_OF_FOLD, Tracking
 from resources.model_config import FaultModelConfig
 from resources.s3 import S3Store
+from resources.trainings import POOL, Provenance, training_id
 from schemas.loader import BatchSchema
 from wafer_assets.assets.common import (
     OWNERS,
@@ -43,6 +46,7 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"mlflow"},
         code_version="2",
+        pool=POOL,
         io_manager_key="objects",
     )
     def model_bundle(
@@ -56,8 +60,12 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
         model: FaultModelConfig,
         tracking: dg.ResourceParam[Tracking],
         s3: dg.ResourceParam[S3Store],
-    ) -> dg.MaterializeResult[None]:
-        """Put the fitted pieces together and register them."""
+    ) -> dg.MaterializeResult[dict[str, Any]]:
+        """Put the fitted pieces together and register them; hand on the version, with what it comes from.
+
+        All pieces, and the run's hyperparameters, must belong to one training and one table; so must the latest
+        ones, where this asset is materialized alone. `resources.trainings.require_fit` is the rule in full.
+        """
         from wafer_assets.domain.evaluation import quality
         from wafer_assets.domain.persistence import dump
         from wafer_assets.domain.report import model_card
@@ -67,6 +75,7 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
 
         _require_same_wafers(out_of_fold, table)
         config, digest = model.values, frame_hash(table)
+        origin = Provenance(training_id(context.run), config.content_hash, digest)
         clusters, faulty = labels["cluster"].to_numpy(), labels["faulty"].to_numpy(dtype=int)
         fitted = assemble(preprocessor, clusterer, groups[0], groups[1:], clusters, faulty, config)
         table_key = value_key(training_key("wafer_table"), FrameIOManager.extension)
@@ -117,7 +126,7 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
                 sensors=schema.sensors,
                 optional=schema.optional_columns,
                 tags={
-                    "table_hash": digest,
+                    **origin.as_tags(),
                     "contract_version": schema.contract_version,
                     "dagster_run_id": context.run_id,
                 },
@@ -127,6 +136,7 @@ def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:
         card_key = model_card_key(version.version)
         s3.put(s3.lake, card_key, page)
         return dg.MaterializeResult(
+            value={"version": version.version, **origin.as_tags()},
             metadata={
                 "model_card": dg.MetadataValue.url(s3.page_url(card_key)),
                 "model": version.name,

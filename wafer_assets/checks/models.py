@@ -3,8 +3,9 @@
 import dagster as dg
 
 from resources.mongo import WaferStore
+from resources.trainings import training_id
 from schemas.loader import Line
-from wafer_assets.assets.common import latest_metadata, training_key
+from wafer_assets.assets.common import training_key, training_metadata
 from wafer_assets.partitions import BATCHES
 
 
@@ -45,7 +46,7 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
 )
 def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again."""
-    facts = latest_metadata(context.instance, training_key("wafer_table"))
+    facts = training_metadata(context.instance, training_key("wafer_table"), training_id(context.run))
     if not facts:
         raise dg.Failure("There is no table. Materialize training/wafer_table first.", allow_retries=False)
     faults = int(str(facts["faulty_wafers"].value))

@@ -330,7 +330,10 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
 )
 @click.option("--repeats", type=int, help="Repeats of the 10-fold evaluation.")
 def train(overrides: tuple[str, ...], repeats: int | None) -> None:
-    """Train, evaluate and register a model on all accepted wafers."""
+    """Train, evaluate and register a model on all accepted wafers.
+
+    One training at a time: where another one is at work, this one says so and waits.
+    """
     settings = load_settings()
     with _instance(settings) as instance:
         _train(settings, instance, _parsed(overrides), repeats)

@@ -1,5 +1,7 @@
 """Hyperparameters of the fault model; apart from it, because run config needs them without the learners."""
 
+import hashlib
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -45,6 +47,11 @@ class ModelConfig(BaseModel):
     cost_ratio: float | None = Field(
         None, gt=0, description="Cost of a missed fault in re-inspections; replaces the capacity when set."
     )
+
+    @property
+    def content_hash(self) -> str:
+        """The SHA-256 of all hyperparameters, in hexadecimal."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def policy(self) -> str:

@@ -1,0 +1,187 @@
+"""Which values a step gets where several runs write them, on a small line of assets like the real one's."""
+
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+import pandas as pd
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+
+from resources.io_managers import FrameIOManager
+from resources.model_config import FaultModelConfig
+from resources.s3 import S3Store
+from resources.trainings import POOL, MixedTrainingsError, Provenance, sweep, training_folder
+from wafer_assets.domain.table import frame_hash
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+class Line:
+    """Table, scale, centre and bundle; `value` is what the next table holds, `between` runs before the centre is."""
+
+    def __init__(self, s3: S3Store, instance: dg.DagsterInstance) -> None:
+        self.s3, self.instance = s3, instance
+        self.value = 0.0
+        self.between: Callable[[], object] = lambda: None
+
+        @dg.asset(io_manager_key="frames")
+        def table() -> dg.Output[pd.DataFrame]:
+            frame = pd.DataFrame({"wafer": ["Wafer-1"], "Sensor-1": [self.value]})
+            return dg.Output(frame, metadata={"content_hash": frame_hash(frame)})
+
+        @dg.asset(io_manager_key="frames", pool=POOL)
+        def scale(table: pd.DataFrame, model: FaultModelConfig) -> pd.DataFrame:
+            return table.assign(seed=model.seed)
+
+        @dg.asset(io_manager_key="frames", pool=POOL)
+        def centre(scale: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+            assert scale["Sensor-1"].equals(table["Sensor-1"])
+            return scale
+
+        @dg.asset(io_manager_key="frames", pool=POOL)
+        def bundle(scale: pd.DataFrame, centre: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+            return scale.join(centre, rsuffix=" of centre").join(table["Sensor-1"], rsuffix=" of table")
+
+        @dg.asset_check(asset=scale, blocking=True)
+        def pause() -> dg.AssetCheckResult:
+            self.between()
+            return dg.AssetCheckResult(passed=True)
+
+        self.defs = dg.Definitions(
+            assets=[table, scale, centre, bundle],
+            asset_checks=[pause],
+            resources={"frames": FrameIOManager.definition(s3), "model": FaultModelConfig()},
+            executor=dg.in_process_executor,
+        )
+
+    def run(self, *assets: str, seed: int = 0, **options: object) -> dg.ExecuteInProcessResult:
+        """Materialize some or all assets, together with their checks."""
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
+            run_config={"resources": {"model": {"config": {"seed": seed}}}},
+            **options,  # type: ignore[arg-type]
+        )
+
+    def repeat(self, failed: dg.DagsterRun, *assets: str) -> dg.DagsterRun:
+        """Re-execute these assets of a run, as the daemon and the UI do."""
+        whole = self.defs.resolve_implicit_global_asset_job_def()
+        job = whole.get_subset(asset_selection={dg.AssetKey(asset) for asset in assets}, asset_check_selection=set())
+        run = self.instance.create_run_for_job(
+            job, run_config=failed.run_config, parent_run_id=failed.run_id, root_run_id=failed.run_id
+        )
+        execute_run(InMemoryJob(job), run, self.instance)
+        done = self.instance.get_run_by_id(run.run_id)
+        assert done is not None
+        return done
+
+    def latest(self, asset: str = "bundle") -> tuple[dict[str, object], Provenance]:
+        content, metadata = self.s3.read(self.s3.lake, f"{asset}/{asset}.parquet")
+        origin = Provenance.of(metadata)
+        assert origin is not None
+        return dict(FrameIOManager(self.s3).decode(content).iloc[0]), origin
+
+
+@pytest.fixture
+def line(s3: S3Store, instance: dg.DagsterInstance) -> Line:
+    return Line(s3, instance)
+
+
+def test_a_training_goes_on_with_its_own_values_whatever_another_one_stores(line: Line) -> None:
+    def another() -> None:
+        line.between, line.value = lambda: None, 2.0
+        line.run(seed=2)
+
+    line.between, line.value = another, 1.0
+    first = line.run(seed=1)
+    row, origin = line.latest()
+    assert {row["Sensor-1"], row["Sensor-1 of centre"], row["Sensor-1 of table"]} == {1.0}
+    assert (row["seed"], row["seed of centre"]) == (1, 1)
+    assert origin == Provenance(first.run_id, FaultModelConfig(seed=1).values.content_hash, origin.table_hash)
+    assert origin.table_hash != line.latest("table")[1].table_hash, "the other one's table is the latest"
+
+
+def test_a_table_that_is_rewritten_during_a_training_of_some_assets_is_not_mixed_in(line: Line) -> None:
+    line.run()
+
+    def rewrite() -> None:
+        line.value = 2.0
+        line.run("table")
+
+    line.between = rewrite
+    assert line.run("scale", "centre", "bundle").success
+    row, _ = line.latest()
+    assert row["Sensor-1 of table"] == 0.0
+    assert line.latest("table")[0]["Sensor-1"] == 2.0
+
+
+def test_one_asset_alone_works_on_the_latest_values_of_one_training(line: Line) -> None:
+    first = line.run(seed=3)
+    sweep(line.s3, first.dagster_run)
+    alone = line.run("bundle", seed=3)
+    row, origin = line.latest()
+    assert (row["seed"], row["seed of centre"], origin.training) == (3, 3, alone.run_id)
+    # And a table that was made again with the same content is the same table.
+    line.run("table")
+    assert line.run("bundle", seed=3).success
+
+
+def test_what_does_not_fit_is_refused(line: Line) -> None:
+    line.run(seed=1)
+    with pytest.raises(
+        MixedTrainingsError, match=r"other hyperparameters .* than this run has .* Start the job `train`"
+    ):
+        line.run("bundle", seed=2)
+
+    line.run("scale", seed=1)
+    with pytest.raises(MixedTrainingsError, match="were made by different trainings"):
+        line.run("bundle", seed=1)
+
+    line.run(seed=1)
+    line.value = 2.0
+    line.run("table")
+    with pytest.raises(MixedTrainingsError, match="come from different tables"):
+        line.run("bundle", seed=1)
+    assert line.run(seed=1).success, "the remedy"
+
+
+def test_a_value_of_an_earlier_release_is_refused(line: Line) -> None:
+    line.run()
+    content, _ = line.s3.read(line.s3.lake, "scale/scale.parquet")
+    line.s3.put(line.s3.lake, "scale/scale.parquet", content)
+    with pytest.raises(MixedTrainingsError, match="scale was stored by an earlier release"):
+        line.run("centre")
+
+
+def test_a_run_that_is_repeated_from_its_failure_finds_its_values(line: Line) -> None:
+    def die() -> None:
+        line.value = 2.0
+        line.between = lambda: None
+        line.run(seed=2)
+        raise ConnectionError("gone")
+
+    line.between, line.value = die, 1.0
+    failed = line.run(seed=1, raise_on_error=False)
+    assert not failed.success
+    assert line.repeat(failed.dagster_run, "centre", "bundle").is_success
+    row, origin = line.latest()
+    assert (row["seed"], row["seed of centre"], row["Sensor-1 of table"]) == (1, 1, 1.0)
+    assert origin.training == failed.run_id
+
+
+def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_what_a_training_kept(line: Line) -> None:
+    line.run("table")
+    assert line.s3.list_objects(line.s3.lake, "runs/") == []
+    result = line.run()
+    folder = training_folder(result.run_id)
+    kept = {item.key.removeprefix(folder) for item in line.s3.list_objects(line.s3.lake, folder)}
+    assert kept == {"table.parquet", "scale.parquet", "centre.parquet", "bundle.parquet"}
+    sweep(line.s3, result.dagster_run)
+    assert line.s3.list_objects(line.s3.lake, "runs/") == []
+    assert line.latest()[1].training == result.run_id
