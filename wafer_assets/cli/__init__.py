@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from schemas.loader import Line
+from wafer_assets.cli.help import Group
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, trace
 from wafer_assets.cli.serve import serve
@@ -33,11 +34,11 @@ _line_option = click.option(
     type=click.Choice(["training", "prediction"]),
     default="training",
     show_default=True,
-    help="Line that the files belong to.",
+    help="Files to learn from (labelled) or files to score (unlabelled).",
 )
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Shows the platform's own errors as messages: they say what to do, so a traceback would only hide it."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -53,23 +54,30 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    r"""Find faulty wafers: ingest batch files, train fault models, score new batches, and see why.
+    """Find faulty wafers: learn from files whose outcome is known, score new files, and see why.
 
-    \b
+    A batch is one CSV file of wafers; its name is the file's. Two lines of files are kept apart: those of the line
+    `training` say which wafers were faulty, those of the line `prediction` are to be scored.
+
     A first session on a laptop:
-      wafer services up               start S3, MongoDB and MLflow in the background
-      wafer simulate --out batches    make batch files to play with
+      wafer services up               start S3, MongoDB and MLflow
+      wafer simulate --out batches    make labelled files to play with
       wafer upload batches            drop them into the landing bucket
-      wafer ingest                    validate and store what landed
-      wafer quarantine list           see what was refused; `replay` checks it again
-      wafer train                     train, evaluate, register and maybe promote a model
+      wafer ingest                    check and store what landed
+      wafer quarantine list           see what was refused
+      wafer train                     train, evaluate, maybe promote a model
       wafer models list               see which model predicts, and why
-      wafer upload --line prediction new-batches
-      wafer ingest --line prediction  check the files to score
+
+    Then, with files to score:
+      wafer simulate --line prediction --out to-score
+      wafer upload --line prediction to-score
+      wafer ingest --line prediction
       wafer score                     score all accepted batches that wait
-      wafer report BATCH              a batch's page: which wafers, why, how sure
+      wafer report BATCH              which wafers, why, how sure
       wafer trace WAFER               where a prediction comes from
-      wafer predict FILE              score a file without storing anything
+
+    And beside it:
+      wafer predict FILE              score a file, store nothing
       wafer serve                     answer scoring requests over HTTP
       wafer dev                       look at everything in the Dagster UI
       wafer services down             stop the services
@@ -90,12 +98,18 @@ for command in (models, predict, report, trace, serve):
 
 @main.group()
 def services() -> None:
-    """Run S3, MongoDB and MLflow on this machine, on loopback only."""
+    """Run S3, MongoDB and MLflow on this machine.
+
+    They listen on loopback only and keep what they store in `.wafer`, or in the folder that WAFER_STATE_DIR names.
+    """
 
 
 @services.command()
 def up() -> None:
-    """Start the services in the background; they stay until `wafer services down`."""
+    """Start the services in the background.
+
+    They stay until `wafer services down`, and every other command finds them.
+    """
     from resources.local_services import LocalServices
 
     local = LocalServices(load_settings())
@@ -117,7 +131,7 @@ def down() -> None:
 
 @services.command()
 def status() -> None:
-    """Show what runs where; exits with 1 unless all services run."""
+    """Show what runs where; exit with 1 unless all run."""
     from resources.local_services import LocalServices
 
     found = LocalServices(load_settings()).status()
@@ -141,13 +155,24 @@ def _print_services(found: Iterable[Any]) -> None:
 
 @main.command()
 @_line_option
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write to.")
-@click.option("--batches", default=14, show_default=True, help="Number of good files.")
-@click.option("--wafers", default=100, show_default=True, help="Wafers per file.")
-@click.option("--bad/--no-bad", default=True, show_default=True, help="Add one bad file of every kind.")
-@click.option("--seed", default=0, show_default=True, help="Same seed, same files.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write the files to."
+)
+@click.option("--batches", default=14, show_default=True, help="Number of good files to make.")
+@click.option("--wafers", default=100, show_default=True, help="Number of wafers in each of them.")
+@click.option("--bad/--no-bad", default=True, show_default=True, help="Add one bad file of every kind, or none.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Number that all chance follows from: same seed, same files."
+)
 def simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
-    """Make batch files like a partner's: drifting, incomplete, with faults whose causes are known."""
+    """Make batch files like a partner's, to play with.
+
+    Their readings drift and have gaps, and their faults have causes that are known. Files of the line `training` say
+    which wafers were faulty, files of the line `prediction` do not.
+
+      wafer simulate --out batches
+      wafer simulate --line prediction --out to-score
+    """
     _simulate(line, out, batches, wafers, bad, seed)
 
 
@@ -174,9 +199,13 @@ def _simulate(line: Line, out: Path, batches: int, wafers: int, bad: bool, seed:
 @_line_option
 @click.argument("paths", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
 def upload(line: Line, paths: tuple[Path, ...]) -> None:
-    """Drop files, or the files of folders, into the landing bucket.
+    """Drop files into the landing bucket.
 
-    A file that is there already with the same content is left alone.
+    PATHS are files, or folders whose files are meant. A file that is there already with the same content is left
+    alone; one whose content differs replaces it. `wafer ingest` then takes them up.
+
+      wafer upload batches
+      wafer upload --line prediction to-score/*.csv
     """
     _upload(load_settings(), line, paths)
 
@@ -214,8 +243,15 @@ def _etag(file: Path) -> str:
     return f"{whole.hexdigest()}-{len(parts)}"
 
 
-_from_option = click.option("--from", "first", metavar="BATCH", help="First batch, in the order of their arrival.")
-_to_option = click.option("--to", "last", metavar="BATCH", help="Last batch; without it, up to the latest.")
+_from_option = click.option(
+    "--from",
+    "first",
+    metavar="BATCH",
+    help="First batch of a range, in the order of arrival; without it, from the very first.",
+)
+_to_option = click.option(
+    "--to", "last", metavar="BATCH", help="Last batch of the range; without it, up to the latest."
+)
 
 
 @main.command()
@@ -224,9 +260,14 @@ _to_option = click.option("--to", "last", metavar="BATCH", help="Last batch; wit
 @_from_option
 @_to_option
 def ingest(line: Line, everything: bool, first: str | None, last: str | None) -> None:
-    """Validate and store what has landed; quarantine what breaks the contract.
+    """Check and store what has landed; quarantine what breaks the contract.
 
-    With --from or --to, all batches of that range are ingested again, in one run.
+    Only files that are new or changed are ingested, and those of which the stores have lost something. With --from or
+    --to, all batches of that range are ingested again, in one run.
+
+      wafer ingest
+      wafer ingest --line prediction
+      wafer ingest --from wafer_07012020_041011.csv
     """
     settings = load_settings()
     with _instance(settings) as instance:
@@ -287,9 +328,12 @@ def _run_range(
 @_from_option
 @_to_option
 def score(everything: bool, first: str | None, last: str | None) -> None:
-    """Score all accepted batches that wait for it, with the champion.
+    """Score all accepted batches that wait, with the champion.
 
-    With --all, --from or --to, batches are scored again, in one run.
+    The champion is the model that predicts: `wafer models list` shows it. A batch waits until the predictions of its
+    present content are stored. With --all, --from or --to, batches are scored again, in one run.
+
+    The command exits with 1 if a batch is left unscored, and says why.
     """
     settings = load_settings()
     with _instance(settings) as instance:
@@ -326,13 +370,23 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
     "overrides",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A hyperparameter, such as capacity=0.2 or k=3; may be repeated. The UI's launchpad describes all.",
+    help="A hyperparameter in place of its measured default, as a number or null; may be repeated.",
 )
-@click.option("--repeats", type=int, help="Repeats of the 10-fold evaluation.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    help="Repeats of the 10-fold evaluation; without it, as many as the UI's launchpad shows.",
+)
 def train(overrides: tuple[str, ...], repeats: int | None) -> None:
     """Train, evaluate and register a model on all accepted wafers.
 
-    One training at a time: where another one is at work, this one says so and waits.
+    It becomes the champion if it is better than the one before, or, as the first, better than knowing the share of
+    faults alone; `wafer models list` says what was decided. A wrong NAME is answered with all that there are; the
+    launchpad of the job `train` in the UI describes each. One training at a time: where another one is at work, this
+    one says so and waits.
+
+      wafer train
+      wafer train --set capacity=0.2 --set k=3 --repeats 5
     """
     settings = load_settings()
     with _instance(settings) as instance:
@@ -401,7 +455,10 @@ def quarantine_list(line: Line) -> None:
 @_line_option
 @click.argument("batch")
 def quarantine_show(line: Line, batch: str) -> None:
-    """Show every reason why BATCH was refused, and where the file is kept."""
+    """Show every reason why BATCH was refused.
+
+    A reason names line, column, what was found and what to do. The page also says where the refused file is kept.
+    """
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
     from wafer_assets.assets.batches import quarantine_folder
@@ -422,9 +479,10 @@ def quarantine_show(line: Line, batch: str) -> None:
 @_line_option
 @click.argument("batches", nargs=-1)
 def quarantine_replay(line: Line, batches: tuple[str, ...]) -> None:
-    """Check quarantined BATCHES again, or all of them, for instance after a change of the contract.
+    """Check quarantined BATCHES again; without a name, all of them.
 
-    A file that has left the landing bucket is put back from the copy that the quarantine keeps.
+    That helps after a change of the contract. A file that has left the landing bucket is put back from the copy that
+    the quarantine keeps.
     """
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
@@ -453,12 +511,20 @@ def quarantine_replay(line: Line, batches: tuple[str, ...]) -> None:
     "--predict",
     "to_score",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of files to score.",
+    help="Folder of files to score with the new model; without it, none are, unless all files are simulated.",
 )
 def demo(batches: Path | None, to_score: Path | None) -> None:
-    """Run everything once: start the services, ingest, train, evaluate, promote, score, summarise, stop.
+    """Run everything once, from files to predictions.
 
-    BATCHES is a folder of training files; without it the demo simulates its own, and files to score.
+    It starts the services, ingests, trains, evaluates, promotes, scores, prints a summary (also in
+    `.wafer/summary.json`) and stops what it started. BATCHES is a folder of labelled files; without it the demo
+    simulates its own, and files to score.
+
+    What an earlier demo did and the stores still hold is not done again. The demo exits with 1 if an accepted file
+    is left unscored, and says why.
+
+      wafer demo
+      wafer demo batches --predict to-score
     """
     from resources.local_services import LocalServices
 
@@ -513,9 +579,17 @@ def _is_up_to_date(instance: "dg.DagsterInstance") -> bool:
 
 
 @main.command()
-@click.option("--port", type=int, help="Port of the Dagster UI; 3000 or, where that is taken, a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Port of the Dagster UI; by default 3000 or, where that is taken, a free one.",
+)
 def dev(port: int | None) -> None:
-    """Open the Dagster UI on the state that is there, with all services; Ctrl-C stops everything."""
+    """Open the Dagster UI on the state that is there.
+
+    The services, the MLflow UI and the reports come with it, and files that land are ingested and scored by
+    themselves. Ctrl-C stops everything that was started.
+    """
     from resources.local_services import LocalServices, free_port
     from wafer_assets.instance import dagster_home
     from wafer_assets.pages import served

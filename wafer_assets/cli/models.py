@@ -7,6 +7,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from wafer_assets.cli.help import Group
 from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
@@ -15,20 +16,19 @@ if TYPE_CHECKING:
     from resources.promotions import Promotion
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
-    r"""See which model predicts, and change it by hand.
+    """See which model predicts, and change it by hand.
 
     Every training run registers a version with the alias `challenger`. The asset training/champion gives it
     the alias `champion`, with which it predicts, if it is better on the same wafers. These commands show what
     was decided and overrule it; whatever changes the champion is recorded with who did it and why.
 
-    \b
-      wafer models list                                   all versions, and what became of them
-      wafer models compare                                is the challenger better?
-      wafer models compare 7 5                            is version 7 better than version 5?
-      wafer models promote 7 --reason "New tool on line"  version 7 predicts from now on
-      wafer models rollback --reason "Too many alarms"    the champion before this one predicts again
+      wafer models list           all versions, and what became of them
+      wafer models compare        is the challenger better?
+      wafer models compare 7 5    is version 7 better than version 5?
+      wafer models promote 7 --reason "New tool on line"
+      wafer models rollback --reason "Too many alarms"
     """
 
 
@@ -39,9 +39,9 @@ _reason_option = click.option(
 
 @models.command("list")
 def list_versions() -> None:
-    """List all versions, newest first, with the latest decision on each.
+    """List all versions, with the latest decision on each.
 
-    The alias `champion` marks the one that predicts, `challenger` the newest.
+    The newest is listed first. The alias `champion` marks the one that predicts, `challenger` the newest.
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
@@ -76,11 +76,12 @@ def _described(record: "Promotion | None") -> tuple[str, str]:
 @models.command()
 @click.argument("a", default="challenger")
 @click.argument("b", default="champion")
-@click.option("--clearly-better", is_flag=True, help="Ask for a log loss that is lower with its whole interval.")
+@click.option("--clearly-better", is_flag=True, help="Ask for a log loss that is lower with its whole 95% interval.")
 def compare(a: str, b: str, clearly_better: bool) -> None:
-    """Say whether A should take the place of B, by the rules of the asset training/champion; changes nothing.
+    """Say whether A should take the place of B; change nothing.
 
-    A and B are version numbers or aliases. Both are compared on the same out-of-fold wafers: every figure is
+    A and B are version numbers or aliases; without them the challenger is held against the champion. The rules are
+    those of the asset training/champion. Both are compared on the same out-of-fold wafers: every figure is
     A's minus B's, with its 95% interval when wafers are drawn again.
     """
     from resources.mlflow import CHAMPION, Tracking
@@ -134,12 +135,17 @@ def promote(version: int, reason: str) -> None:
 
 @models.command()
 @_reason_option
-@click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="An earlier champion; else the last one.")
+@click.option(
+    "--to",
+    type=click.IntRange(min=1),
+    metavar="VERSION",
+    help="Number of an earlier champion; by default the one before this.",
+)
 def rollback(reason: str, to: int | None) -> None:
-    """Let the champion before this one predict again, with the very same figures as then.
+    """Let the champion before this one predict again.
 
-    Rolling back again goes further back. The asset training/champion does not promote a version again that
-    was rolled back; `wafer models promote` does.
+    It predicts the very same figures as then. Rolling back again goes further back. The asset training/champion does
+    not promote a version again that was rolled back; `wafer models promote` does.
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from wafer_assets.cli.help import Command
 from wafer_assets.console import console, output
 from wafer_assets.settings import load_settings
 
@@ -13,23 +14,24 @@ if TYPE_CHECKING:
     from wafer_assets.trace import BundleOrigin, Influence, PredictionOrigin
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for a CSV file and a report per file; without it the rows are printed.",
+    help="Folder for a CSV file and a report (HTML) per file; without it, the rows are printed.",
 )
-@click.option("--version", "number", type=int, help="Version of the model; by default the champion.")
+@click.option(
+    "--version", "number", type=click.IntRange(min=1), help="Number of the model's version; by default the champion's."
+)
 def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> None:
-    r"""Score FILES with the champion, without storing anything.
+    """Score FILES with the champion; store nothing.
 
     A file is checked against the contract as if it had been uploaded. Files that break it are named with their
     reasons, the others are scored, and the command then exits with 1.
 
-    \b
-      wafer predict wafer_13012020_090817.csv             rows to the terminal
-      wafer predict *.csv --out scored                    a CSV file and a report each
+      wafer predict wafer_13012020_090817.csv    rows to the terminal
+      wafer predict *.csv --out scored           a CSV file and a report each
     """
     from resources.champion import load_bundle, load_champion
     from resources.mlflow import Tracking
@@ -67,11 +69,20 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
         raise click.ClickException(f"{refused} of {len(files)} files break the contract; the others were scored.")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("batch")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="File to write; by default its own name.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; by default the batch's name with .html, here.",
+)
 def report(batch: str, out: Path | None) -> None:
-    """Fetch the report of a scored BATCH: the wafers by risk, why, and how sure the model is."""
+    """Fetch the report of a scored BATCH as a page.
+
+    It lists the wafers by risk, why, and how sure the model is. BATCH is the name of the file that was scored.
+
+      wafer report wafer_13012020_090817.csv
+    """
     from resources.predictions import PredictionStore
     from resources.s3 import S3Store
 
@@ -85,14 +96,16 @@ def report(batch: str, out: Path | None) -> None:
     output.print(str(file.absolute()))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", metavar="WAFER|BATCH")
 def trace(name: str) -> None:
-    r"""Show where the predictions of a wafer or a batch come from, and what a training batch influenced.
+    """Show where predictions come from.
 
-    \b
-      wafer trace wafer_13012020_090817.csv    bundle, training table, its files, the promotion
-      wafer trace Wafer-17                     the same for every batch that holds the wafer
+    A scored BATCH is followed back to the model, the files that it learned from, and its promotion; a WAFER, in every
+    batch that holds it. A training batch is followed on, to the models and predictions that it went into.
+
+      wafer trace wafer_13012020_090817.csv
+      wafer trace Wafer-17
     """
     from wafer_assets.trace import trace as follow
 

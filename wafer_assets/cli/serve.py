@@ -4,18 +4,26 @@ import sys
 
 import click
 
+from wafer_assets.cli.help import Command
 from wafer_assets.console import console
 from wafer_assets.settings import load_settings
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Port; 5001 or, where that is taken, a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address; nobody is asked for a password.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Processes that score.")
+@click.command(cls=Command)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port; by default 5001 or, where that is taken, a free one."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; nobody is asked for a password."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Number of scoring processes."
+)
 def serve(port: int | None, host: str, workers: int) -> None:
-    """Answer requests with the champion's predictions, the very rows of a batch; Ctrl-C stops everything.
+    """Answer scoring requests over HTTP with the champion.
 
-    A request holds one to 1,000 wafers as CSV or JSON. Start it again to serve a new champion.
+    A request holds one to 1,000 wafers as CSV or JSON, with the columns of a batch file; the answer holds the very
+    rows that scoring a batch gives. Ctrl-C stops everything that was started. Start it again to serve a new champion.
     """
     from resources import scoring_server
     from resources.local_services import LocalServices, free_port
