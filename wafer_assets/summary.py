@@ -12,6 +12,11 @@ from wafer_assets.assets.predictions import PREDICTIONS
 
 Summary = dict[str, Any]
 
+LISTED = 20
+"""Scored batches that a summary lists at most."""
+
+_EVENTS = 5 * LISTED  # that are looked at for them: of a batch that was scored again, only the latest counts
+
 _PROTOCOLS = {
     "repeated_k_fold": "repeated k-fold",
     "time_split": "first 70% → last 30%",
@@ -75,26 +80,24 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
 
 
 def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
-    """Return the latest facts of every scored batch, by batch."""
-    found = []
-    for batch in sorted(instance.get_materialized_partitions(PREDICTIONS)):
-        records = instance.fetch_materializations(
-            dg.AssetRecordsFilter(asset_key=PREDICTIONS, asset_partitions=[batch]), limit=1
-        ).records
-        metadata = records[0].asset_materialization.metadata if records and records[0].asset_materialization else {}
-        facts = {name: _plain(value) for name, value in metadata.items()}
-        if "alarms" not in facts:
-            continue  # a refused batch
-        found.append(
-            {
-                "batch": batch,
-                "wafers": facts["dagster/partition_row_count"],
-                "alarms": facts["alarms"],
-                "highest_probability": facts["highest_probability"],
-                "bundle_version": facts["bundle_version"],
-            }
-        )
-    return found
+    """Return the latest facts of the batches that were scored last, by batch: one query, however many there are."""
+    records = instance.fetch_materializations(PREDICTIONS, limit=_EVENTS).records
+    latest: dict[str, dict[str, Any]] = {}
+    for event in (record.asset_materialization for record in records):
+        if event is not None and event.partition is not None and event.partition not in latest:
+            latest[event.partition] = {name: _plain(value) for name, value in event.metadata.items()}
+    # A refused batch has no alarms.
+    scored = [(batch, facts) for batch, facts in latest.items() if "alarms" in facts][:LISTED]
+    return [
+        {
+            "batch": batch,
+            "wafers": facts["dagster/partition_row_count"],
+            "alarms": facts["alarms"],
+            "highest_probability": facts["highest_probability"],
+            "bundle_version": facts["bundle_version"],
+        }
+        for batch, facts in sorted(scored)
+    ]
 
 
 def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
@@ -173,7 +176,8 @@ def _members(members: list[Mapping[str, Any]]) -> Table:
 
 
 def _scored(predictions: list[Mapping[str, Any]]) -> Table:
-    table = Table("batch", "wafers", "alarms", "highest probability", "bundle", title="Scored batches")
+    title = "Scored batches" if len(predictions) < LISTED else f"The latest {LISTED} scored batches"
+    table = Table("batch", "wafers", "alarms", "highest probability", "bundle", title=title)
     for row in predictions:
         highest = f"{row['highest_probability']:.3f}"
         table.add_row(row["batch"], f"{row['wafers']}", f"{row['alarms']}", highest, f"version {row['bundle_version']}")

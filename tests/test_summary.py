@@ -1,0 +1,142 @@
+"""The summary of a platform that has scored many batches."""
+
+import io
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from rich.console import Console
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import Pool
+
+from wafer_assets.assets.predictions import PREDICTIONS
+from wafer_assets.instance import open_instance
+from wafer_assets.settings import Settings
+from wafer_assets.summary import LISTED, read_summary, render_summary
+
+LEDGER = {
+    "received": 1,
+    "accepted": 1,
+    "quarantined": 0,
+    "quarantined_by_reason": dg.MetadataValue.json({}),
+}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(Settings(state_dir=tmp_path / "state")) as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(dg.AssetKey(["prediction", "batch_ledger"]), metadata=LEDGER)
+        )
+        yield instance
+
+
+def report_scored(instance: dg.DagsterInstance, batch: str, alarms: int = 1) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            PREDICTIONS,
+            partition=batch,
+            metadata={
+                "status": "scored",
+                "dagster/partition_row_count": 100,
+                "alarms": alarms,
+                "highest_probability": 0.5,
+                "bundle_version": 1,
+            },
+        )
+    )
+
+
+def report_withdrawn(instance: dg.DagsterInstance, batch: str) -> None:
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            PREDICTIONS, partition=batch, metadata={"status": "quarantined", "dagster/partition_row_count": 0}
+        )
+    )
+
+
+def report_many(instance: dg.DagsterInstance, batches: int) -> None:
+    """Report so many scored batches, in bulk: the events are copies of that of `batch_00.csv`."""
+    with instance.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+        columns = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(event_logs)")]
+        copied = ", ".join(name for name in columns if name not in ("id", "partition", "event"))
+        connection.exec_driver_sql(
+            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {batches}) "  # noqa: S608
+            f"INSERT INTO event_logs (partition, event, {copied}) "
+            f"SELECT 'many_' || n.i, replace(event, 'batch_00', 'many_' || n.i), {copied} "
+            "FROM n, (SELECT * FROM event_logs WHERE partition = 'batch_00.csv' LIMIT 1)"
+        )
+
+
+def cost_of_reading(instance: dg.DagsterInstance) -> tuple[int, int]:
+    """Return how many SQL statements a summary takes, and how many hundred steps SQLite does for them."""
+    statements, steps = 0, 0
+
+    def count_step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    def count_statement(*_: object) -> None:
+        nonlocal statements
+        statements += 1
+
+    def watch(connection: sqlite3.Connection, _: object) -> None:
+        connection.set_progress_handler(count_step, 100)
+
+    event.listen(Pool, "connect", watch)
+    event.listen(Engine, "after_cursor_execute", count_statement)
+    try:
+        read_summary(instance)
+    finally:
+        event.remove(Pool, "connect", watch)
+        event.remove(Engine, "after_cursor_execute", count_statement)
+    return statements, steps
+
+
+def batches_of(instance: dg.DagsterInstance) -> list[str]:
+    return [row["batch"] for row in read_summary(instance)["predictions"]]
+
+
+def test_a_summary_costs_the_same_after_twenty_thousand_batches(instance: dg.DagsterInstance) -> None:
+    names = [f"batch_{number:02}.csv" for number in range(18)]
+    for name in names:
+        report_scored(instance, name)
+    assert batches_of(instance) == names
+    statements, steps = cost_of_reading(instance)
+
+    report_many(instance, 20_000)
+    for name in reversed(names):
+        report_scored(instance, name)
+    assert len(instance.get_materialized_partitions(PREDICTIONS)) == 20_018
+    found = batches_of(instance)
+    assert len(found) == LISTED
+    assert found == sorted({*names, *found})
+    after = cost_of_reading(instance)
+    assert after[0] == statements
+    assert after[1] <= 2 * steps + LISTED
+
+
+def test_a_summary_tells_what_was_said_last_of_the_latest_batches(instance: dg.DagsterInstance) -> None:
+    report_scored(instance, "refused_since.csv")
+    report_scored(instance, "b.csv", alarms=3)
+    report_withdrawn(instance, "refused_since.csv")
+    for alarms in range(2 * LISTED):  # scored again and again, it takes no other's place
+        report_scored(instance, "a.csv", alarms)
+    rows = read_summary(instance)["predictions"]
+    assert [(row["batch"], row["alarms"]) for row in rows] == [("a.csv", 2 * LISTED - 1), ("b.csv", 3)]
+
+
+def test_the_terminal_says_when_there_are_more_batches(instance: dg.DagsterInstance) -> None:
+    def shown() -> str:
+        console = Console(width=100, record=True, file=io.StringIO())
+        console.print(render_summary(read_summary(instance), {}))
+        return console.export_text()
+
+    report_scored(instance, "batch_00.csv")
+    assert "Scored batches" in shown()
+    report_many(instance, LISTED)
+    assert f"The latest {LISTED} scored batches" in shown()
