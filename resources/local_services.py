@@ -456,6 +456,8 @@ class _Supervisor:
 
     def run(self) -> None:
         """Serve until the process is asked to end, its parent is gone, or a server dies."""
+        # The user went with the data, if somebody removed them.
+        self._identity.mongo_user_exists &= (self._folder.path / "mongo" / "data").exists()
         self._folder.save(self._identity)
         builders = {"s3": self._seaweedfs, "mongo": self._secantusdb, "mlflow": self._mlflow}
         for name in self._plan.services:

@@ -51,6 +51,11 @@ class ScoredBatch(BaseModel):
     dagster_run_id: str
     scored_at: datetime
 
+    @property
+    def data_version(self) -> str:
+        """What the predictions follow from: the bundle and the wafers."""
+        return f"{self.bundle_version}-{self.sha256}"
+
 
 class PredictionStore(MongoStore):
     """The predictions of all scored batches."""
@@ -101,6 +106,11 @@ class PredictionStore(MongoStore):
         """Return what scored each batch, by batch."""
         found = self._database["scored_batches"].find({}, {"_id": False})
         return {document["batch"]: ScoredBatch(**document) for document in found}
+
+    def scored_batch(self, batch: str) -> ScoredBatch | None:
+        """Return what scored a batch; None if nothing did."""
+        document = self._database["scored_batches"].find_one({"_id": batch}, {"_id": False})
+        return ScoredBatch(**document) if document else None
 
     def of_batch(self, batch: str) -> list[dict[str, Any]]:
         """Return the predictions of a batch in the order of its rows; empty if it was never scored."""

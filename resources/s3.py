@@ -193,8 +193,7 @@ def _translated(bucket: str, key: str) -> Iterator[None]:
     """Refuse keys that would not come back as they are, and name the object in the errors one expects."""
     from botocore.exceptions import ClientError
 
-    if problem := _problem(key):
-        raise InvalidKeyError(f"The key {key!r} {problem}. Rename the file or the asset it comes from.")
+    require_plain_key(key)
     try:
         yield
     except ClientError as error:
@@ -206,6 +205,12 @@ def _translated(bucket: str, key: str) -> Iterator[None]:
                 f"The object {key!r} in the bucket {bucket!r} was replaced since it was listed. List the bucket again."
             ) from error
         raise
+
+
+def require_plain_key(key: str) -> None:
+    """Raise `InvalidKeyError` unless the key is a plain path."""
+    if problem := _problem(key):
+        raise InvalidKeyError(f"The key {key!r} {problem}. Rename the file or the asset it comes from.")
 
 
 def _problem(key: str) -> str | None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import Line
+from wafer_assets.backlog import stored_outcomes
 from wafer_assets.landing import (
     landed_batches,
     overdue_batches,
@@ -60,7 +61,7 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
         sweep = _Sweep.model_validate_json(context.cursor) if context.cursor else _Sweep()
         # The difference, because a clock that was put back must not stop the search.
         if abs(time() - sweep.at) >= settings.retry_minutes * 60:
-            settled = settled_batches(instance, line, reported, wafers.etags(line))
+            settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3))
             overdue = overdue_batches(reported, settled, sweep.event)
             again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
             report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))

@@ -17,6 +17,7 @@ LAYERS = (
     ("resources",),
     ("wafer_assets.landing", "wafer_assets.promotion"),
     ("wafer_assets.checks", "wafer_assets.assets"),
+    ("wafer_assets.backlog",),
     ("jobs",),
     ("sensors",),
     ("wafer_assets.definitions",),

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleNotFoundError, Tracking
 from resources.promotions import PromotionLog
+from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
 from wafer_assets.cli.models import models
@@ -31,11 +32,11 @@ def run(wafer: CliRunner, *arguments: str) -> Result:
 
 
 def train(settings: Settings, skill: float, noise: int = 0) -> None:
-    """Register a bundle, of bytes that nothing loads, that was evaluated with this skill."""
+    """Register a small bundle as one that was evaluated with this skill."""
     tracking = Tracking(settings)
     with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, noise=noise).to_parquet())
-        tracking.register_bundle(tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags={})
+        tracking.register_bundle(tracked, bundle_bytes(0), sensors=["Sensor-1"], tags={})
 
 
 @pytest.mark.parametrize("command", [[], ["list"], ["compare"], ["promote"], ["rollback"]])

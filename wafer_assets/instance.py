@@ -1,6 +1,6 @@
 """The Dagster instance of a laptop, and running jobs on it from the command line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def run_job(
     *,
     tags: Mapping[str, str] | None = None,
     resources: Mapping[str, Any] | None = None,
+    assets: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process, shown in the terminal; one that trains waits until no other training is at work.
 
@@ -101,6 +102,8 @@ def run_job(
         Tags of the run, such as its range of partitions.
     resources
         Run config of the resources, by name.
+    assets
+        Those of the job's assets that are wanted; by default all.
 
     Returns
     -------
@@ -123,6 +126,7 @@ def run_job(
                 instance=instance,
                 run_id=run_id,
                 tags=dict(tags or {}),
+                asset_selection=assets,
                 run_config={"loggers": {LOGGER: {}}, "resources": dict(resources or {})},
                 raise_on_error=False,
             )

@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from resources.mlflow import CHAMPION, BundleVersion, OutOfFoldMissingError, Tracking
+from resources.champion import load_bundle
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, OutOfFoldMissingError, Tracking
 from resources.promotions import Promotion, PromotionAction, PromotionLog
 
 if TYPE_CHECKING:
@@ -50,12 +51,22 @@ def compare(
     ------
     OutOfFoldMissingError
         The challenger has none. A champion without leaves the two not comparable.
+
+    Notes
+    -----
+    A champion whose file cannot be read predicts nothing, and defends nothing: the challenger is judged as the first.
     """
     from wafer_assets.domain.promotion import decide
 
     rows = tracking.out_of_fold(challenger)
     if champion is None:
         return decide(rows, None, seed=seed)
+    try:
+        load_bundle(tracking, champion)
+    except BundleUnusableError:
+        alone = decide(rows, None, seed=seed)
+        lost = f"The file of the champion, version {champion.version}, cannot be read: a model is judged as the first."
+        return replace(alone, reasons=(lost, *alone.reasons))
     try:
         reference = tracking.out_of_fold(champion)
     except OutOfFoldMissingError as error:

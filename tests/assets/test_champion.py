@@ -12,6 +12,7 @@ from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleV
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
+from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
 from wafer_assets.assets.champion import champion
 from wafer_assets.assets.common import training_key
@@ -39,14 +40,15 @@ def log(platform_settings: Settings) -> PromotionLog:
     return PromotionLog(platform_settings)
 
 
-def challenge(tracking: Tracking, skill: float, *, wafers: int = 400, noise: int = 0) -> BundleVersion:
-    """Register a bundle, of bytes that nothing loads, that was evaluated with this skill."""
+def challenge(
+    tracking: Tracking, skill: float, *, wafers: int = 400, noise: int = 0, content: bytes | None = None
+) -> BundleVersion:
+    """Register a small bundle as one that was evaluated with this skill."""
     run = dg.DagsterRun(job_name="train", run_id=str(uuid4()))
     with tracking.run(run) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, wafers=wafers, noise=noise).to_parquet())
-        return tracking.register_bundle(
-            tracked, f"bundle of {skill}".encode(), sensors=["Sensor-1"], tags=ORIGIN.as_tags()
-        )
+        content = content or bundle_bytes(int(skill) % 3)
+        return tracking.register_bundle(tracked, content, sensors=["Sensor-1"], tags=ORIGIN.as_tags())
 
 
 def decide(
@@ -145,7 +147,7 @@ def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: Trackin
     assert rollback(tracking, log, by="me", reason="still").version == 1
     champion_now = tracking.version(CHAMPION)
     assert champion_now is not None
-    assert tracking.content_of(champion_now) == first == b"bundle of 1"
+    assert tracking.content_of(champion_now) == first != tracking.content_of(versions[1])
     with pytest.raises(PromotionRefusedError, match="first champion"):
         rollback(tracking, log, by="me", reason="once more")
 
@@ -191,13 +193,26 @@ def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: Tracking,
 
 def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, log: PromotionLog) -> None:
     with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
-        old = tracking.register_bundle(tracked, b"old", sensors=["Sensor-1"], tags={})
+        old = tracking.register_bundle(tracked, bundle_bytes(0), sensors=["Sensor-1"], tags={})
     promote(tracking, log, old, by="me", reason="by hand", figures={})
     challenge(tracking, 4)
     found = decide(tracking, log)
     assert (found["decision"], current(tracking)) == ("keep", 1)
     assert "version 1" in str(found["reasons"])
     assert OUT_OF_FOLD in str(found["reasons"])
+
+
+def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_the_first(
+    tracking: Tracking, log: PromotionLog
+) -> None:
+    challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
+    assert decide(tracking, log)["decision"] == "promote"
+    challenge(tracking, 0.01)  # no better than chance
+    assert (decide(tracking, log)["decision"], current(tracking)) == ("keep", 1)
+    challenge(tracking, 2)  # worse than what the champion was, and better than none
+    found = decide(tracking, log)
+    assert (found["decision"], current(tracking)) == ("promote", 3)
+    assert "version 1, cannot be read" in str(found["reasons"])
 
 
 def test_a_switch_that_was_cut_off_is_repeated(

@@ -153,7 +153,7 @@ def _score_batch(
             "bundle_version": version.version,
             "inspection_list": _inspection_list(scores),
         },
-        tags={"dagster/data_version": f"{version.version}-{manifest.sha256}"},
+        tags={"dagster/data_version": scored.data_version},
     )
 
 

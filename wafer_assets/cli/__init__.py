@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path
@@ -279,31 +279,44 @@ def ingest(line: Line, everything: bool, first: str | None, last: str | None) ->
 
 
 def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, everything: bool = False) -> None:
+    from dagster import AssetKey
+
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
+    from wafer_assets.backlog import ledger_is_behind, stored_outcomes
+    from wafer_assets.instance import run_job
     from wafer_assets.landing import changed_batches, report_raw_batches, reported_files, settled_batches
 
     s3 = S3Store(settings)
-    outcomes = {} if everything else WaferStore(settings).etags(line)
+    outcomes = {} if everything else stored_outcomes(line, WaferStore(settings), s3)
     known = settled_batches(instance, line, reported_files(instance, line), outcomes)
     found = changed_batches(line, s3.list_objects(s3.landing, f"{line}/"), known)
     if not found:
         console.print("No file is new or changed.")
+        if ledger_is_behind(instance, line):
+            _require_success(run_job(settings, instance, f"ingest_{line}", assets=[AssetKey([line, "batch_ledger"])]))
         return
     report_raw_batches(instance, line, s3.landing, found)
     _run_batches(settings, instance, line, f"ingest_{line}", found)
 
 
 def _run_batches(
-    settings: Settings, instance: "dg.DagsterInstance", line: Line, job: str, batches: Iterable[str]
+    settings: Settings,
+    instance: "dg.DagsterInstance",
+    line: Line,
+    job: str,
+    batches: Iterable[str],
+    between: Container[str] = (),
 ) -> None:
-    """Run a job over batches, in as many runs as they have gaps."""
+    """Run a job over batches, in as many runs as they have gaps; batches that may come `between` make none."""
     from wafer_assets.instance import run_job
     from wafer_assets.landing import partition_ranges
     from wafer_assets.partitions import BATCHES
 
+    wanted = set(batches)
     keys = instance.get_dynamic_partitions(str(BATCHES[line].name))
-    for part in partition_ranges(keys, batches):
+    keys = [key for key in keys if key in wanted or key not in between]
+    for part in partition_ranges(keys, wanted):
         _require_success(run_job(settings, instance, job, tags=part.tags))
 
 
@@ -340,28 +353,45 @@ def score(everything: bool, first: str | None, last: str | None) -> None:
         if everything or first or last:
             _run_range(settings, instance, "prediction", "predict", first, last)
         else:
-            _score(settings, instance)
+            with _summarised(settings, instance):
+                _score(settings, instance)
+            return
         _print_summary(settings, instance)
 
 
 def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
-    from resources.champion import NoChampionError
     from resources.mlflow import CHAMPION, Tracking
     from resources.mongo import WaferStore
     from resources.predictions import PredictionStore
-    from wafer_assets.landing import waiting_batches
+    from resources.s3 import S3Store
+    from wafer_assets.backlog import unscored_batches
 
-    known = WaferStore(settings).batches("prediction")
-    waiting = waiting_batches(known, PredictionStore(settings).scored())
+    wafers = WaferStore(settings)
+    waiting = unscored_batches(instance, wafers, PredictionStore(settings), S3Store(settings))
     if not waiting:
         console.print("No batch waits to be scored.")
         return
-    if Tracking(settings).version(CHAMPION) is None:
-        console.print(f"{len(waiting)} batches wait. {NoChampionError()}")
-        return
-    # Refused batches have nothing to score and cost nothing, and without them every one would split the run.
-    refused = [item.batch for item in known if not item.sha256]
-    _run_batches(settings, instance, "prediction", "predict", [*waiting, *refused])
+    accepted = [item.batch for item in waiting if item.sha256]
+    if accepted and Tracking(settings).version(CHAMPION) is None:
+        raise click.ClickException(_left_unscored(settings, accepted))
+    # Refused batches have nothing to score, and every one would split the run.
+    refused = {item.batch for item in wafers.batches("prediction", "quarantined")}
+    _run_batches(settings, instance, "prediction", "predict", [item.batch for item in waiting], refused)
+
+
+def _left_unscored(settings: Settings, batches: Sequence[str]) -> str:
+    """Say which batches nobody can score yet, why there is no champion, and what to do."""
+    from resources.champion import NoChampionError
+    from resources.promotions import PromotionLog
+
+    names = ", ".join(batches[:5]) + (f" and {len(batches) - 5} more" if len(batches) > 5 else "")
+    lines = [f"Accepted but not scored: {names}. {NoChampionError()}"]
+    for latest in PromotionLog(settings).history(settings.mlflow.model_name)[-1:]:
+        lines += [
+            f"Version {latest.version} was not promoted: {latest.reason}",
+            "`wafer models promote` lets it predict all the same; then `wafer score` scores what waits.",
+        ]
+    return "\n".join(lines)
 
 
 @main.command()
@@ -375,7 +405,7 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    help="Repeats of the 10-fold evaluation; without it, as many as the UI's launchpad shows.",
+    help="Repeats of the 10-fold evaluation; 3 by default.",
 )
 def train(overrides: tuple[str, ...], repeats: int | None) -> None:
     """Train, evaluate and register a model on all accepted wafers.
@@ -543,15 +573,12 @@ def demo(batches: Path | None, to_score: Path | None) -> None:
         _upload(settings, "training", [batches])
         with _instance(settings) as instance:
             _ingest(settings, instance, "training")
-            if _is_up_to_date(instance):
-                console.print("The registered model was trained on these very wafers.")
-            else:
-                _train(settings, instance, {})
+            _train_what_is_left(settings, instance)
             if to_score is not None:
                 _upload(settings, "prediction", [to_score])
                 _ingest(settings, instance, "prediction")
+            with _summarised(settings, instance):
                 _score(settings, instance)
-            _print_summary(settings, instance)
     finally:
         if local.started:
             with console.status("stopping the services"):
@@ -563,19 +590,22 @@ def _import_learners() -> None:
     import xgboost  # noqa: F401
 
 
-def _is_up_to_date(instance: "dg.DagsterInstance") -> bool:
-    """Whether the latest bundle comes from the latest table, and that from the latest ledger."""
+def _train_what_is_left(settings: Settings, instance: "dg.DagsterInstance") -> None:
+    from resources.mlflow import Tracking
+    from resources.promotions import PromotionLog
+    from resources.s3 import S3Store
     from wafer_assets.assets.common import training_key
+    from wafer_assets.backlog import training_left
+    from wafer_assets.instance import run_job
 
-    chain = [
-        instance.get_latest_materialization_event(training_key(name))
-        for name in ("batch_ledger", "wafer_table", "model_bundle")
-    ]
-    tags = [event.asset_materialization.tags or {} if event and event.asset_materialization else {} for event in chain]
-    return all(
-        below.get(f"dagster/input_data_version/training/{name}") == above.get("dagster/data_version", "")
-        for name, above, below in zip(("batch_ledger", "wafer_table"), tags, tags[1:], strict=False)
-    )
+    left = training_left(instance, Tracking(settings), PromotionLog(settings), S3Store(settings))
+    if left is None:
+        console.print("The registered model was trained on these very wafers, and is decided on.")
+    elif left == "decide":
+        console.print("The registered model was trained on these very wafers; whether it predicts is not decided yet.")
+        _require_success(run_job(settings, instance, "train", assets=[training_key("champion")]))
+    else:
+        _train(settings, instance, {})
 
 
 @main.command()
@@ -631,6 +661,17 @@ def _instance(settings: Settings) -> Iterator["dg.DagsterInstance"]:
 
     with open_instance(settings) as instance:
         yield instance
+
+
+@contextmanager
+def _summarised(settings: Settings, instance: "dg.DagsterInstance") -> Iterator[None]:
+    """Print the summary after the block, and before the error that it ends with."""
+    try:
+        yield
+    except click.ClickException:
+        _print_summary(settings, instance)
+        raise
+    _print_summary(settings, instance)
 
 
 def _print_summary(settings: Settings, instance: "dg.DagsterInstance") -> None:

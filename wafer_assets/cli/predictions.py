@@ -87,7 +87,7 @@ def report(batch: str, out: Path | None) -> None:
     from resources.s3 import S3Store
 
     settings = load_settings()
-    scored = PredictionStore(settings).scored().get(batch)
+    scored = PredictionStore(settings).scored_batch(batch)
     if scored is None:
         raise click.ClickException(f"{batch!r} is not scored. `wafer score` scores what waits.")
     s3 = S3Store(settings)

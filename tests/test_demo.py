@@ -1,0 +1,155 @@
+"""`wafer demo` again and again on one state folder: what is missing is run, whatever was lost, and only that."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from resources.local_services import LocalServices
+from resources.mlflow import CHAMPION, Tracking
+from resources.mongo import WaferStore
+from resources.predictions import PredictionStore
+from resources.s3 import S3Store
+from schemas.loader import Line
+from wafer_assets.assets.batches import validated_key
+from wafer_assets.assets.predictions import prediction_key, report_key
+from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.settings import Settings
+
+WAFER = str(Path(sys.executable).with_name("wafer"))
+FILES, TO_SCORE = 3, 2
+
+
+def files(line: Line, folder: Path) -> Path:
+    folder.mkdir()
+    count, wafers, first = (FILES, 60, 1) if line == "training" else (TO_SCORE, 10, 1 + 60 * FILES)
+    for batch in simulate_batches(count, wafers, line=line, seed=3, fault_rate=0.3, first_wafer=first):
+        (folder / batch.name).write_bytes(batch.content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command, on small files."""
+    folder = tmp_path_factory.mktemp("files")
+    return [
+        WAFER,
+        "demo",
+        str(files("training", folder / "training")),
+        "--predict",
+        str(files("prediction", folder / "prediction")),
+    ]
+
+
+def run(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "WAFER_STATE_DIR": str(state), "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
+def copy(state: Path, to: Path) -> None:
+    shutil.copytree(state, to, ignore=shutil.ignore_patterns("*.sock"))
+
+
+def summary(state: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((state / "summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def killed(demo: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a demo that was killed once its model was registered."""
+    state = tmp_path_factory.mktemp("killed") / "state"
+    environment = {**os.environ, "WAFER_STATE_DIR": str(state)}
+    with subprocess.Popen(demo, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "✓ training/model_bundle" in line:
+                break
+        process.send_signal(signal.SIGKILL)
+    LocalServices(Settings(state_dir=state)).down()
+    return state
+
+
+@pytest.fixture(scope="module")
+def finished(
+    demo: list[str], killed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The state of the demo that came after it, and how it ended."""
+    state = tmp_path_factory.mktemp("finished") / "state"
+    copy(killed, state)
+    return state, run(demo, state)
+
+
+@pytest.mark.timeout(600)
+def test_a_model_that_was_registered_and_not_decided_on_is_decided_on(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    state, result = finished
+    assert result.returncode == 0, result.stderr
+    assert "not decided yet" in result.stderr
+    assert "training/evaluation" not in result.stderr
+    found = summary(state)
+    assert (found["registered"]["version"], found["champion"]["version"]) == (1, 1)
+    assert [row["wafers"] for row in found["predictions"]] == [10] * TO_SCORE
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("lost", ["s3", "mongo", "dagster"])
+def test_what_was_lost_is_made_again(
+    demo: list[str], finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, lost: str
+) -> None:
+    state = tmp_path / "state"
+    copy(finished[0], state)
+    before = summary(state)
+    shutil.rmtree(state / lost)
+    result = run(demo, state)
+    assert result.returncode == 0, result.stderr
+
+    after = summary(state)
+    for name in ("files", "files_to_score", "wafers", "table", "quality"):
+        assert after[name] == before[name]
+    for row, was in zip(after["predictions"], before["predictions"], strict=True):
+        assert {**row, "bundle_version": None} == {**was, "bundle_version": None}
+    trained_again = "training/evaluation" in result.stderr
+    assert trained_again == (lost != "mongo")
+
+    with LocalServices(Settings(state_dir=state)) as settings:
+        s3, wafers = S3Store(settings), WaferStore(settings)
+        for line, count in (("training", FILES), ("prediction", TO_SCORE)):
+            accepted = [item.batch for item in wafers.batches(line, "accepted")]
+            assert len(accepted) == count
+            assert all(s3.exists(s3.lake, validated_key(line, batch)) for batch in accepted)
+        scored = PredictionStore(settings).scored()
+        assert len(scored) == TO_SCORE
+        assert all(s3.exists(s3.lake, key(batch)) for batch in scored for key in (prediction_key, report_key))
+        tracking = Tracking(settings)
+        champion = tracking.version(CHAMPION)
+        assert champion is not None
+        assert tracking.content_of(champion)
+
+
+@pytest.mark.timeout(600)
+def test_a_demo_that_leaves_files_unscored_says_why_and_fails(demo: list[str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "meaningless"
+    folder.mkdir()
+    for file in Path(demo[2]).iterdir():
+        frame = pd.read_csv(io.BytesIO(file.read_bytes()))
+        frame.iloc[:, -1] = rng.permutation(frame.iloc[:, -1].to_numpy())
+        frame.to_csv(folder / file.name, index=False)
+    result = run([*demo[:2], str(folder), *demo[3:]], tmp_path / "state")
+    assert result.returncode == 1
+    assert "files to score, accepted" in result.stdout  # the summary comes first
+    assert "Accepted but not scored: wafer_" in result.stderr
+    assert "was not promoted: No better" in result.stderr
+    assert "wafer models promote" in result.stderr
+    assert summary(tmp_path / "state")["champion"]["version"] is None
