@@ -34,8 +34,9 @@ def main(files: tuple[int, ...], seed: int, json_path: Path | None, one: int | N
 
     A file's cost is the wall time of the run, from its creation to its end, divided by the files. The stages are
     what is spent per file in validation, S3 and MongoDB; two files are worked on at a time while Dagster writes its
-    events, so they add up to more than the wall time. Every number of files runs in a process of its own, so that
-    peak memory is its own; the servers' memory has bounds of its own, which large numbers of files fill.
+    events, and the copy in the lake is written during the stage of MongoDB: they add up to more than the wall time.
+    Every number of files runs in a process of its own, so that peak memory is its own; the servers' memory has bounds
+    of its own, which large numbers of files fill.
     """
     if one is not None:
         click.echo(json.dumps(ingest(one, seed)))

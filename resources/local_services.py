@@ -64,6 +64,7 @@ _PORT_TRIES = 3
 # SeaweedFS waits ten seconds for its maintenance; killed, it loses no acknowledged object.
 _STOP_SECONDS = 3.0
 _POLL_SECONDS = 0.05
+_ANSWER_SECONDS = 3.0
 _LOG_LINES = 15
 _STATE_VARIABLE = "WAFER_SERVICE_STATE"
 _NAME_VARIABLE = "WAFER_SERVICE_NAME"
@@ -186,6 +187,27 @@ class LocalServices:
                 )
             )
         return found
+
+    def answers(self, name: ServiceName) -> bool:
+        """Ask a service whether it is well; one that does not answer in time is not, whatever processes it has."""
+        from pymongo import MongoClient
+        from pymongo.errors import PyMongoError
+
+        identity, host = self._folder.identity(), self._settings.services_host
+        try:
+            if name == "mongo":
+                milliseconds = int(_ANSWER_SECONDS * 1_000)
+                with MongoClient[dict[str, object]](
+                    identity.mongo_uri(host), serverSelectionTimeoutMS=milliseconds, timeoutMS=milliseconds
+                ) as client:
+                    client.admin.command("ping")
+                return True
+            connection = http.client.HTTPConnection(str(host), identity.ports[name], timeout=_ANSWER_SECONDS)
+            with closing(connection):
+                connection.request("GET", "/health" if name == "mlflow" else "/")
+                return connection.getresponse().status < http.HTTPStatus.INTERNAL_SERVER_ERROR
+        except (OSError, http.client.HTTPException, PyMongoError):
+            return False
 
     def _start_on_free_ports(self, parent: int | None) -> bool:
         """Start again on other ports where a program took one between its choice and its use."""

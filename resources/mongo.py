@@ -2,24 +2,30 @@
 
 A wafer is one document of the collection ``<line>_wafers``::
 
-    {"_id": "<batch>:<wafer>", "line": "training", "batch": "wafer_28012020_051011.csv", "wafer": "Wafer-17",
-     "row": 16, "faulty": false, "readings": {"Sensor-1": 3030.93, "Sensor-2": 2564.0, ...}}
+    {"_id": "<batch>:<wafer>:<version>", "line": "training", "batch": "wafer_28012020_051011.csv",
+     "version": "9f86d081884c7d65", "wafer": "Wafer-17", "row": 16, "faulty": false,
+     "readings": {"Sensor-1": 3030.93, "Sensor-2": 2564.0, ...}}
 
 ``row`` is the wafer's place in its file, from 0; ``faulty`` exists on the training line only; a missing
 reading is left out of ``readings``. So ``{"readings.Sensor-60": {"$gt": 5}}`` finds wafers as one expects. An
 array or a packed vector of readings would save 15 or 35 ms per batch of 100, and nobody could query them.
 
 What became of a batch is one document of the collection ``batches``: its manifest, with ``<line>/<batch>`` as
-``_id``. Records and manifest change in one transaction, and are read in one snapshot.
+``_id``. Each ingestion of a batch is a ``version``, and those wafers count whose version the manifest names
+(`resources.batch_documents` says how they change as a whole). For a second or two while a batch is ingested, or for
+half an hour after a process was killed, there are others: a query of one's own that must not count a wafer twice
+joins the two, or asks for ``{"batch": ..., "version": <that of the manifest>}``.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from resources.batch_documents import PIECE, BatchDocuments, Document
 from resources.s3 import StoredObject
 from schemas.loader import Line
 from wafer_assets.settings import NotConfiguredError, Settings
@@ -31,11 +37,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    Document: TypeAlias = dict[str, Any]
-
 BatchStatus: TypeAlias = Literal["accepted", "quarantined"]
-
-_Result = TypeVar("_Result")
 
 
 class BatchNotFoundError(LookupError):
@@ -61,6 +63,8 @@ class BatchManifest(BaseModel):
         When the store took it.
     contract_version
         Version of the contract that the file was checked against.
+    version
+        Of the batch's records; None if stored before there were versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +82,28 @@ class BatchManifest(BaseModel):
     reasons: tuple[Mapping[str, str | int | None], ...]
     stored_at: datetime
     contract_version: str = "1.0"  # manifests written before it was noted
+    version: str | None = None
+
+
+class BatchFailure(BaseModel):
+    """Why a batch has no outcome, though its file and all servers were there.
+
+    Attributes
+    ----------
+    etag
+        Of the file that was tried.
+    code_version
+        Of the ingestion that tried it, contract included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    line: Line
+    batch: str
+    etag: str
+    code_version: str
+    reason: str
+    failed_at: datetime
 
 
 class MongoStore:
@@ -117,26 +143,14 @@ class MongoStore:
         self._create_indexes(database)
         return database
 
-    def _transaction(self, work: "Callable[[ClientSession], _Result]") -> _Result:
-        """Do work that sees one snapshot and takes effect as a whole; the driver repeats it on a conflict."""
-        from pymongo.read_concern import ReadConcern
-        from pymongo.write_concern import WriteConcern
-
-        with self._client.start_session() as session:
-            return session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
-            )
-
 
 class WaferStore(MongoStore):
     """The wafers and the batch manifests."""
 
     def _create_indexes(self, database: "Database[Document]") -> None:
         database["batches"].create_index([("line", 1), ("status", 1)])
-        for line in ("training", "prediction"):
-            # Not unique: two files may hold the same wafer, and `_id` is unique as it is.
-            database[f"{line}_wafers"].create_index("batch")
-            database[f"{line}_wafers"].create_index("wafer")
+        for line in get_args(Line):
+            _records(database, line).create_indexes()
 
     def replace_batch(
         self,
@@ -147,6 +161,7 @@ class WaferStore(MongoStore):
         *,
         sha256: str,
         contract_version: str = "1.0",
+        before_commit: Callable[[], None] = lambda: None,
     ) -> BatchManifest:
         """Make the batch's records exactly the frame's rows, and its manifest say accepted, at once.
 
@@ -160,6 +175,9 @@ class WaferStore(MongoStore):
             Hash of the normalised content.
         contract_version
             Version of the contract that the file keeps.
+        before_commit
+            Publishes the same wafers elsewhere, once MongoDB has taken them and nobody sees them yet. If it fails,
+            nothing has changed here. It may be called again.
         """
         faulty = int(frame["faulty"].sum()) if "faulty" in frame else None
         manifest = BatchManifest(
@@ -174,8 +192,7 @@ class WaferStore(MongoStore):
             stored_at=datetime.now(UTC),
             contract_version=contract_version,
         )
-        self._replace(manifest, _documents(line, batch, frame), _sensors(frame))
-        return manifest
+        return self._replace(manifest, _documents(line, frame), _sensors(frame), before_commit)
 
     def quarantine_batch(
         self,
@@ -196,8 +213,17 @@ class WaferStore(MongoStore):
             reasons=tuple(reasons),
             stored_at=datetime.now(UTC),
         )
-        self._replace(manifest, [], [])
-        return manifest
+        return self._replace(manifest, (), [])
+
+    def note_failure(self, failure: BatchFailure) -> None:
+        """Note why a batch could not be stored; what it was before stays, and its next outcome deletes the note."""
+        identifier = _manifest_id(failure.line, failure.batch)
+        self._failures.replace_one({"_id": identifier}, failure.model_dump(), upsert=True)
+
+    def failures(self, line: Line) -> list[BatchFailure]:
+        """List what was noted, by name of the batch."""
+        found = [BatchFailure(**document) for document in self._failures.find({"line": line}, {"_id": False})]
+        return sorted(found, key=lambda item: item.batch)
 
     def batches(self, line: Line, status: BatchStatus | None = None) -> list[BatchManifest]:
         """List the manifests of a line, or those of one status, by name of the batch."""
@@ -212,74 +238,96 @@ class WaferStore(MongoStore):
 
     def miscounted(self, line: Line, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""
-        stored = self._wafers(line)
-        if stored.estimated_document_count() == sum(manifest.wafers for manifest in manifests):
+        records = self._records(line)
+        if records.count() == sum(manifest.wafers for manifest in manifests):
             return []
-        # An estimate may be off after a crash, and counting batch by batch never reads a whole collection.
-        return [item.batch for item in manifests if stored.count_documents({"batch": item.batch}) != item.wafers]
+        # There may be wafers that no manifest names, and counting batch by batch never reads a whole collection.
+        return [item.batch for item in manifests if records.count_of(item.batch, item.version) != item.wafers]
 
     def batches_of(self, line: Line, wafer: str) -> list[str]:
         """Return the accepted batches that hold a wafer, by name."""
-        found = self._wafers(line).find({"wafer": wafer}, {"batch": True, "_id": False})
-        return sorted(str(document["batch"]) for document in found)
+        return [str(document["batch"]) for document in self._records(line).of_wafer(wafer)]
+
+    def read(self, line: Line, batch: str) -> "tuple[BatchManifest, pd.DataFrame | None]":
+        """Read a batch's manifest with the frame that belongs to it, or None if it is in quarantine.
+
+        The frame is the one it was stored from: same rows, order, and every bit of a float.
+
+        Raises
+        ------
+        BatchNotFoundError
+            The batch has no outcome.
+        IncompleteBatchError
+            Records are missing.
+        """
+        found = self._records(line).read(batch, _row)
+        if found is None:
+            raise BatchNotFoundError(f"The {line} line has no accepted batch {batch!r}. Ingest it first.")
+        document, rows = found
+        sensors: list[str] = document.pop("sensors")
+        manifest = BatchManifest(**document)
+        return manifest, _frame(rows, sensors) if manifest.status == "accepted" else None
 
     def read_batch(self, line: Line, batch: str) -> "pd.DataFrame":
-        """Read an accepted batch as the frame it was stored from: same rows, order, and every bit of a float.
+        """Read the frame of an accepted batch.
 
         Raises
         ------
         BatchNotFoundError
             The batch was never accepted, or is not any more.
+        IncompleteBatchError
+            Records are missing.
         """
-        _, frame = self._read(line, batch)
+        _, frame = self.read(line, batch)
+        if frame is None:
+            raise BatchNotFoundError(f"The {line} line has no accepted batch {batch!r}. Ingest it first.")
         return frame
 
     def read_batches(self, line: Line, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
         """Read the accepted batches of a line by name, one at a time, each with the manifest it belongs to.
 
-        Each pair is one snapshot. A batch that leaves the store between the listing and its turn is left out.
+        A batch that leaves the store between the listing and its turn is left out.
         """
-        for manifest in self.batches(line, "accepted"):
-            if manifest.batch in without:
+        for listed in self.batches(line, "accepted"):
+            if listed.batch in without:
                 continue
-            try:
-                yield self._read(line, manifest.batch)
-            except BatchNotFoundError:
-                continue
+            manifest, frame = self.read(line, listed.batch)
+            if frame is not None:
+                yield manifest, frame
+
+    def sweep(self) -> None:
+        """Delete what processes that were killed while they stored a batch have left."""
+        self._records("training").sweep()
 
     @property
     def _manifests(self) -> "Collection[Document]":
         return self._database["batches"]
 
-    def _wafers(self, line: Line) -> "Collection[Document]":
-        return self._database[f"{line}_wafers"]
+    @property
+    def _failures(self) -> "Collection[Document]":
+        return self._database["failed_batches"]
 
-    def _replace(self, manifest: BatchManifest, documents: "list[Document]", sensors: list[str]) -> None:
-        wafers = self._wafers(manifest.line)
-        identifier = _manifest_id(manifest.line, manifest.batch)
-        stored = {"_id": identifier, **manifest.model_dump(), "sensors": sensors}
+    def _records(self, line: Line) -> BatchDocuments:
+        return _records(self._database, line)
 
-        def change(session: "ClientSession") -> None:
-            wafers.delete_many({"batch": manifest.batch}, session=session)
-            if documents:
-                wafers.insert_many(documents, session=session)
-            self._manifests.replace_one({"_id": identifier}, stored, upsert=True, session=session)
+    def _replace(
+        self,
+        manifest: BatchManifest,
+        documents: "Iterable[Document]",
+        sensors: list[str],
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> BatchManifest:
+        def last(session: "ClientSession") -> None:
+            self._failures.delete_one({"_id": _manifest_id(manifest.line, manifest.batch)}, session=session)
+            before_commit()
 
-        self._transaction(change)
+        stored = {**manifest.model_dump(exclude={"version"}), "sensors": sensors}
+        version = self._records(manifest.line).replace(manifest.batch, stored, documents, last)
+        return manifest.model_copy(update={"version": version})
 
-    def _read(self, line: Line, batch: str) -> "tuple[BatchManifest, pd.DataFrame]":
-        wafers = self._wafers(line)
-        accepted = {"_id": _manifest_id(line, batch), "status": "accepted"}
 
-        def look(session: "ClientSession") -> "tuple[Document | None, list[Document]]":
-            found = self._manifests.find_one(accepted, {"_id": False}, session=session)
-            return found, list(wafers.find({"batch": batch}, session=session)) if found else []
-
-        found, documents = self._transaction(look)
-        if found is None:
-            raise BatchNotFoundError(f"The {line} line has no accepted batch {batch!r}. Ingest it first.")
-        sensors: list[str] = found.pop("sensors")
-        return BatchManifest(**found), _frame(documents, sensors)
+def _records(database: "Database[Document]", line: Line) -> BatchDocuments:
+    return BatchDocuments(database, f"{line}_wafers", "batches", _manifest_id(line, ""))
 
 
 def _manifest_id(line: Line, batch: str) -> str:
@@ -299,35 +347,47 @@ def _sensors(frame: "pd.DataFrame") -> list[str]:
     return [column for column in frame.columns if column not in ("wafer", "faulty")]
 
 
-def _documents(line: Line, batch: str, frame: "pd.DataFrame") -> "list[Document]":
+def _documents(line: Line, frame: "pd.DataFrame") -> "Iterator[Document]":
+    """Yield a document per wafer, in the order of the rows."""
     sensors = _sensors(frame)
-    documents: list[Document] = [
-        {
-            "_id": f"{batch}:{wafer}",
-            "line": line,
-            "batch": batch,
-            "wafer": wafer,
-            "row": row,
-            # NaN alone differs from itself.
-            "readings": {sensor: value for sensor, value in zip(sensors, values, strict=True) if value == value},
-        }
-        for row, (wafer, values) in enumerate(zip(frame["wafer"], frame[sensors].to_numpy().tolist(), strict=True))
-    ]
-    if "faulty" in frame:
-        for document, faulty in zip(documents, frame["faulty"], strict=True):
-            document["faulty"] = bool(faulty)
-    return documents
+    labels = frame["faulty"].tolist() if "faulty" in frame else None
+    # Block by block, so that a large batch is not held a second time as objects.
+    for start in range(0, len(frame), PIECE):
+        block = frame.iloc[start : start + PIECE]
+        rows = zip(block["wafer"], block[sensors].to_numpy().tolist(), strict=True)
+        for row, (wafer, values) in enumerate(rows, start):
+            document: Document = {
+                "line": line,
+                "wafer": wafer,
+                "row": row,
+                # NaN alone differs from itself.
+                "readings": {sensor: value for sensor, value in zip(sensors, values, strict=True) if value == value},
+            }
+            if labels is not None:
+                document["faulty"] = bool(labels[row])
+            yield document
 
 
-def _frame(documents: "list[Document]", sensors: list[str]) -> "pd.DataFrame":
+_Row: TypeAlias = tuple[int, str, bool | None, "array[float]"]
+
+
+def _row(manifest: Document, document: Document) -> _Row:
+    """Return the place, the wafer, its label and its readings in the order of the manifest's sensors."""
+    readings, nan = document["readings"], float("nan")
+    values = array("d", [readings.get(sensor, nan) for sensor in manifest["sensors"]])
+    return document["row"], document["wafer"], document.get("faulty"), values
+
+
+def _frame(rows: list[_Row], sensors: list[str]) -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    documents = sorted(documents, key=lambda document: document["row"])
-    nan = float("nan")
-    values = [[document["readings"].get(sensor, nan) for sensor in sensors] for document in documents]
-    frame = pd.DataFrame(np.array(values, dtype=float).reshape(len(documents), len(sensors)), columns=sensors)
-    frame.insert(0, "wafer", pd.Series([document["wafer"] for document in documents], dtype=object))
-    if documents and "faulty" in documents[0]:
-        frame["faulty"] = np.array([document["faulty"] for document in documents], dtype=np.int8)
+    rows.sort(key=lambda row: row[0])
+    values = np.empty((len(rows), len(sensors)))
+    for place, row in enumerate(rows):
+        values[place] = row[3]
+    frame = pd.DataFrame(values, columns=sensors, copy=False)
+    frame.insert(0, "wafer", pd.Series([wafer for _, wafer, _, _ in rows], dtype=object))
+    if rows and rows[0][2] is not None:
+        frame["faulty"] = np.array([faulty for _, _, faulty, _ in rows], dtype=np.int8)
     return frame

@@ -2,12 +2,13 @@
 
 A wafer's prediction is one document of the collection ``predictions``::
 
-    {"_id": "<batch>:<wafer>", "batch": "wafer_28012020_051011.csv", "wafer": "Wafer-17", "row": 16,
-     "probability": 0.12, "faulty": true, "cluster": 1, "decided_by": "cluster", "bundle_version": 3,
-     "margin": -1.99, "base": -1.83, "others": 0.1,
+    {"_id": "<batch>:<wafer>:<version>", "batch": "wafer_28012020_051011.csv", "version": "9f86d081884c7d65",
+     "wafer": "Wafer-17", "row": 16, "probability": 0.12, "faulty": true, "cluster": 1, "decided_by": "cluster",
+     "bundle_version": 3, "margin": -1.99, "base": -1.83, "others": 0.1,
      "evidence": [{"sensor": "Sensor-60", "contribution": 0.23, "value": 22.5, "median": 2.5, ...}, ...]}
 
-What scored a batch is one document of ``scored_batches``, with the batch as ``_id``. Both change in one transaction.
+What scored a batch is one document of ``scored_batches``, with the batch as ``_id``. Those predictions count whose
+``version`` it names; for what others there may be, see `resources.batch_documents`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from resources.batch_documents import BatchDocuments
 from resources.mongo import MongoStore
 
 if TYPE_CHECKING:
@@ -57,12 +59,20 @@ class ScoredBatch(BaseModel):
         return f"{self.bundle_version}-{self.sha256}"
 
 
+class BatchReplacedError(RuntimeError):
+    """A batch was replaced since its wafers were read."""
+
+    code = "batch_replaced"
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(f"Batch {batch} was replaced while it was scored. Score it again.")
+
+
 class PredictionStore(MongoStore):
     """The predictions of all scored batches."""
 
     def _create_indexes(self, database: "Database[dict[str, Any]]") -> None:
-        database["predictions"].create_index("batch")
-        database["predictions"].create_index("wafer")
+        BatchDocuments(database, "predictions", "scored_batches").create_indexes()
 
     def replace(
         self, scored: ScoredBatch, wafers: Sequence[Mapping[str, Any]], before_commit: Callable[[], None]
@@ -74,33 +84,33 @@ class PredictionStore(MongoStore):
         wafers
             A mapping per wafer, with `wafer` and what was predicted, in the order of the batch.
         before_commit
-            Publishes the same predictions elsewhere. If it fails, nothing has changed here; if MongoDB fails
-            before, it is never called. It may be called again.
-        """
-        documents = [
-            {"_id": f"{scored.batch}:{wafer['wafer']}", "batch": scored.batch, "row": row, **wafer}
-            for row, wafer in enumerate(wafers)
-        ]
+            Publishes the same predictions elsewhere, once they are in MongoDB where nobody sees them yet. If it
+            fails, nothing has changed here; if MongoDB fails before, it is never called. It may be called again.
+            Between its call and the commit, a moment later, the elsewhere is ahead; if MongoDB fails just then, until
+            the batch is scored again.
 
-        def change(session: "ClientSession") -> None:
-            self._database["predictions"].delete_many({"batch": scored.batch}, session=session)
-            if documents:
-                self._database["predictions"].insert_many(documents, session=session)
-            self._database["scored_batches"].replace_one(
-                {"_id": scored.batch}, {"_id": scored.batch, **scored.model_dump()}, upsert=True, session=session
-            )
+        Raises
+        ------
+        BatchReplacedError
+            The batch does not hold the wafers any more that were scored; nothing has changed.
+        """
+
+        def publish(session: "ClientSession") -> None:
+            self._require_content(scored.batch, scored.sha256, session)
             before_commit()
 
-        self._transaction(change)
+        documents = ({"row": row, **wafer} for row, wafer in enumerate(wafers))
+        self._predictions.replace(scored.batch, scored.model_dump(), documents, publish)
 
     def withdraw(self, batch: str) -> None:
-        """Forget all predictions of a batch, at once."""
+        """Forget all predictions of a batch in quarantine, at once.
 
-        def change(session: "ClientSession") -> None:
-            self._database["predictions"].delete_many({"batch": batch}, session=session)
-            self._database["scored_batches"].delete_one({"_id": batch}, session=session)
-
-        self._transaction(change)
+        Raises
+        ------
+        BatchReplacedError
+            It is not in quarantine any more; nothing has changed.
+        """
+        self._predictions.replace(batch, None, (), lambda session: self._require_content(batch, None, session))
 
     def scored(self) -> dict[str, ScoredBatch]:
         """Return what scored each batch, by batch."""
@@ -114,10 +124,18 @@ class PredictionStore(MongoStore):
 
     def of_batch(self, batch: str) -> list[dict[str, Any]]:
         """Return the predictions of a batch in the order of its rows; empty if it was never scored."""
-        found = self._database["predictions"].find({"batch": batch}, {"_id": False})
-        return sorted(found, key=lambda document: int(document["row"]))
+        _, documents = self._predictions.read(batch, lambda _, document: document) or (None, [])
+        return sorted(documents, key=lambda document: int(document["row"]))
 
     def of_wafer(self, wafer: str) -> list[dict[str, Any]]:
         """Return all predictions of a wafer, one per batch that holds it, by batch."""
-        found = self._database["predictions"].find({"wafer": wafer}, {"_id": False})
-        return sorted(found, key=lambda document: str(document["batch"]))
+        return self._predictions.of_wafer(wafer)
+
+    @property
+    def _predictions(self) -> BatchDocuments:
+        return BatchDocuments(self._database, "predictions", "scored_batches")
+
+    def _require_content(self, batch: str, sha256: str | None, session: "ClientSession") -> None:
+        manifest = self._database["batches"].find_one({"_id": f"prediction/{batch}"}, {"sha256": True}, session=session)
+        if manifest is None or manifest["sha256"] != sha256:
+            raise BatchReplacedError(batch)

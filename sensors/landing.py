@@ -7,9 +7,11 @@ from pydantic import BaseModel
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Line
+from schemas.loader import Line, load_schema
+from wafer_assets.assets.batches import ingestion_version
 from wafer_assets.backlog import stored_outcomes
 from wafer_assets.landing import (
+    due_batches,
     landed_batches,
     overdue_batches,
     report_raw_batches,
@@ -21,6 +23,8 @@ from wafer_assets.landing import (
 )
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings
+
+MOST_LOOKED_AT = 1_000  # files without outcome, at one look
 
 
 class _Sweep(BaseModel):
@@ -34,9 +38,11 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
     """Build the sensor of a line's files.
 
     It compares the listing with what Dagster was told before, so that a tick that was missed or that failed
-    half-way is made up for by the next. Now and then it looks for files that were told and still have no outcome,
-    whatever the reason, and tells them again.
+    half-way is made up for by the next. Now and then it looks for files that were told and still have no outcome. A
+    server that was away or a run that was killed may be the reason, so it tells them again, after pauses that grow; but
+    not what cannot be stored as long as file, contract and code are the same.
     """
+    version = ingestion_version(load_schema(line))
 
     @dg.sensor(
         name=f"land_{line}_batches",
@@ -62,10 +68,15 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
         # The difference, because a clock that was put back must not stop the search.
         if abs(time() - sweep.at) >= settings.retry_minutes * 60:
             settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3))
-            overdue = overdue_batches(reported, settled, sweep.event)
-            again = {batch: there[batch] for batch in overdue if batch in there and batch not in found}
-            report_raw_batches(instance, line, s3.landing, dict(list(again.items())[:limit]))
+            given_up = {(item.batch, item.etag) for item in wafers.failures(line) if item.code_version == version}
+            overdue = overdue_batches(reported, settled, sweep.event, given_up)
+            waiting = [batch for batch in overdue if batch in there and batch not in found][:MOST_LOOKED_AT]
+            due = due_batches(instance, line, waiting, time(), settings.retry_minutes * 60)
+            again = {batch: there[batch] for batch in due[:limit]}
+            report_raw_batches(instance, line, s3.landing, again)
             said += [f"{len(again)} had no outcome and are reported again"] if again else []
+            said += [f"{len(waiting) - len(again)} without outcome wait longer"] if len(waiting) > len(again) else []
+            said += [f"{len(given_up)} cannot be stored"] if given_up else []
             sweep = _Sweep(at=time(), event=max((file.event for file in reported.values()), default=0))
         if gone:
             context.log.warning("; ".join(said))

@@ -1,5 +1,6 @@
 """From a file in S3 to records, table and predictions by themselves: sensors and conditions on real services."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 from botocore.exceptions import BotoCoreError
 from dagster._core.execution.api import create_execution_plan
+from pymongo.errors import WriteError
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
@@ -199,6 +201,67 @@ def test_a_file_that_got_no_outcome_is_reported_again_later(
     assert "1 had no outcome and are reported again" in flow.tick()
     (late,) = set(good) - done
     assert flow.evaluate()["training/validated_batches"] >= {late}
+
+
+def test_what_stays_without_outcome_is_reported_after_pauses_that_grow_up_to_a_day(
+    settings: Settings, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, hours = [1_000_000.0], 2
+    monkeypatch.setattr("sensors.landing.time.time", lambda: now[0])
+    name = next(iter(good))
+    patient = settings.model_copy(update={"automation": AutomationSettings(retry_minutes=hours * 60)})
+    with dg.DagsterInstance.ephemeral() as instance:
+        flow = Flow(patient, instance)
+        flow.drop({name: good[name]})
+        flow.tick()
+        reports = [now[0]]
+        for _ in range(6 * 24 // hours):  # six days
+            now[0] += hours * 3_600
+            if "1 had no outcome and are reported again" in flow.tick():
+                reports.append(now[0])
+        pauses = [(later - earlier) / 3_600 for earlier, later in itertools.pairwise(reports)]
+        assert pauses == [4, 8, 16, 24, 24, 24, 24]
+
+        flow.drop({name: good[name] + b"\n"})  # another file: from the beginning
+        assert flow.tick().startswith("1 files are new or changed")
+        now[0] += hours * 3_600
+        flow.tick()
+        now[0] += hours * 3_600
+        assert "1 had no outcome and are reported again" in flow.tick()
+
+
+def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_changed(
+    flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1_000_000.0]
+    monkeypatch.setattr("sensors.landing.time.time", lambda: now[0])
+    name = next(iter(good))
+    flow.drop({name: good[name]})
+    flow.tick()
+
+    def refused(*_: object, **__: object) -> None:
+        raise WriteError("this document is not liked", 999)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WaferStore, "replace_batch", refused)
+        assert not flow.run(*INGESTED, partitions={name})
+    for _ in range(10):
+        now[0] += 100_000
+        said = flow.tick()
+        assert "reported again" not in said
+        assert "1 cannot be stored" in said
+
+    (failure,) = flow.store.failures("training")
+    assert "this document is not liked" in failure.reason
+    flow.store.note_failure(failure.model_copy(update={"code_version": "0, contract 0.9"}))
+    now[0] += 100_000
+    assert "1 had no outcome and are reported again" in flow.tick()
+
+    flow.store.note_failure(failure)
+    flow.drop({name: good[name] + b"\n"})
+    assert flow.tick().startswith("1 files are new or changed")
+    assert flow.run(*INGESTED, partitions={name})
+    assert flow.store.failures("training") == []
 
 
 # --- Conditions ---

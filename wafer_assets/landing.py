@@ -12,6 +12,8 @@ from schemas.loader import Line
 from wafer_assets.partitions import BATCHES, batch_key
 
 DATA_VERSION = "dagster/data_version"
+LONGEST_PAUSE = 24 * 3_600.0
+"""Seconds after which a file without outcome is reported again at the latest."""
 
 
 def landed_batches(line: Line, listing: Iterable[StoredObject]) -> dict[str, StoredObject]:
@@ -99,13 +101,60 @@ def settled_batches(
     }
 
 
-def overdue_batches(reported: Mapping[str, ReportedFile], settled: Mapping[str, str], until: float) -> list[str]:
-    """Return the batches that were reported up to the event `until` and have no outcome for that version."""
-    return [
+def overdue_batches(
+    reported: Mapping[str, ReportedFile],
+    settled: Mapping[str, str],
+    until: float,
+    given_up: Container[tuple[str, str]] = (),
+) -> list[str]:
+    """Return the batches that were reported up to the event `until` and have no outcome for that version, oldest first.
+
+    Parameters
+    ----------
+    given_up
+        Batches, each with the ETag of the version that cannot be stored.
+    """
+    overdue = [
         batch
         for batch, file in reported.items()
-        if not file.vanished and file.event <= until and settled.get(batch) != file.etag
+        if not file.vanished
+        and file.event <= until
+        and settled.get(batch) != file.etag
+        and (batch, file.etag) not in given_up
     ]
+    return sorted(overdue, key=lambda batch: reported[batch].event)
+
+
+def due_batches(
+    instance: dg.DagsterInstance, line: Line, overdue: Iterable[str], now: float, pause: float
+) -> list[str]:
+    """Return the batches whose pause since their last report is over.
+
+    Parameters
+    ----------
+    overdue
+        Batches that were reported.
+    now, pause
+        The time, and the pause after the first report of a version; later ones are twice as long as the one before,
+        up to `LONGEST_PAUSE`. All in seconds.
+    """
+    due = []
+    for batch in overdue:
+        latest, *before = instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey([line, "raw_batches"]), asset_partitions=[batch]), limit=2
+        ).records
+        same = [record for record in before if _data_version(record) == _data_version(latest)]
+        passed = abs(latest.timestamp - same[0].timestamp) if same else 0
+        since = now - latest.timestamp
+        # Less than nothing: the clock was put back, and nobody knows how long it is.
+        if since < 0 or since >= max(pause, min(2 * passed, LONGEST_PAUSE)):
+            due.append(batch)
+    return due
+
+
+def _data_version(record: dg.EventLogRecord) -> str | None:
+    event = record.asset_materialization
+    return (event.tags or {}).get(DATA_VERSION) if event else None
 
 
 def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[str]) -> None:

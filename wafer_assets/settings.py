@@ -99,7 +99,9 @@ class AutomationSettings(_Section):
         default=300, description="Files of a line that one look reports at most; the next look takes the rest."
     )
     retry_minutes: Annotated[float, Field(gt=0)] = Field(
-        default=30.0, description="Minutes after which a file that still has no outcome is reported once more."
+        default=30.0,
+        description="Minutes after which a file that still has no outcome is reported once more; each further "
+        "pause is twice as long, up to a day.",
     )
 
 

@@ -42,7 +42,7 @@ class PredictionOrigin:
 
     Attributes
     ----------
-    source : the file that was scored; None if the batch left the store
+    source : the file that was scored; None if the batch left the store or holds other wafers now
     """
 
     scored: ScoredBatch
@@ -96,8 +96,12 @@ def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[I
         batches = tuple(training[batch] for batch in made_of[number] if batch in training)
         return BundleOrigin(version, batches, changes[-1] if changes else None)
 
+    def source(item: ScoredBatch) -> BatchManifest | None:
+        manifest = to_score.get(item.batch)
+        return manifest if manifest and manifest.sha256 == item.sha256 else None
+
     origins = [
-        PredictionOrigin(scored[batch], to_score.get(batch), origin(scored[batch].bundle_version))
+        PredictionOrigin(scored[batch], source(scored[batch]), origin(scored[batch].bundle_version))
         for batch in predicted
     ]
     influences = []

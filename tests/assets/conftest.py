@@ -1,6 +1,7 @@
 """A small platform: the real graph on real services, with a contract of few sensors."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import dagster as dg
 import pytest
@@ -13,7 +14,9 @@ from wafer_assets.landing import changed_batches, partition_ranges, report_raw_b
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings
 
-Ingest = Callable[[Mapping[str, bytes]], dg.ExecuteInProcessResult]
+
+class Ingest(Protocol):
+    def __call__(self, files: Mapping[str, bytes], *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult: ...
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def ingest(settings: Settings, s3: S3Store, instance: dg.DagsterInstance) -> Ing
     known: dict[str, str] = {}
     job = build_defs(settings).resolve_job_def("ingest_training")
 
-    def run(files: Mapping[str, bytes]) -> dg.ExecuteInProcessResult:
+    def run(files: Mapping[str, bytes], *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         for name, content in files.items():
             s3.put(s3.landing, landing_key("training", name), content)
         found = changed_batches("training", s3.list_objects(s3.landing), known)
@@ -46,6 +49,6 @@ def ingest(settings: Settings, s3: S3Store, instance: dg.DagsterInstance) -> Ing
         known.update({batch: item.etag for batch, item in found.items()})
         keys = instance.get_dynamic_partitions(str(BATCHES["training"].name))
         (only,) = partition_ranges(keys, found)
-        return job.execute_in_process(instance=instance, tags=only.tags)
+        return job.execute_in_process(instance=instance, tags=only.tags, raise_on_error=raise_on_error)
 
     return run

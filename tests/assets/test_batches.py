@@ -1,10 +1,14 @@
 """Ingestion on real services: every file gets one outcome, and no file harms another."""
 
+import io
 import json
+from collections.abc import Iterator
 
 import dagster as dg
+import pandas as pd
 import pytest
 
+import resources.mongo as mongo_module
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, s3_client
 from schemas.loader import BatchSchema, Line
@@ -150,6 +154,57 @@ def test_a_file_that_is_too_large_is_refused_unread_and_kept(
     assert s3.head(s3.lake, f"{quarantine_folder('training', name)}{name}").size == len(content)
 
 
+def without_outcome(failed: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in failed.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None
+    return str(data.description)
+
+
+def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
+    ingest: Ingest,
+    good: dict[str, bytes],
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    mongo: WaferStore,
+    s3: S3Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A document that is larger than MongoDB takes: the server's own refusal of one batch.
+    name = list(good)[1]
+    documents = mongo_module._documents
+
+    def refused(line: Line, frame: pd.DataFrame) -> Iterator[dict[str, object]]:
+        bad = frame["wafer"][0] == wafer
+        return ({**document, "blob": b"0" * 17_000_000} if bad else document for document in documents(line, frame))
+
+    wafer = pd.read_csv(io.BytesIO(good[name]), usecols=[0], nrows=1).iloc[0, 0]
+    with monkeypatch.context() as patched:
+        patched.setattr(mongo_module, "_documents", refused)
+        result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False)
+    assert not result.success
+    assert result.retry_attempts_for_node("ingest_training_batches") == 0
+    assert name in without_outcome(result)
+    assert "too large" in without_outcome(result)
+    # All others have their outcome, the ledger was made, and nothing is left of the one.
+    assert {item.batch for item in mongo.batches("training")} == {*good, "notes.csv"} - {name}
+    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    assert ledger.metadata["received"].value == len(good)
+    assert name in ledger.metadata["failed"].value
+    assert not s3.exists(s3.lake, validated_key("training", name))
+    ledger_alone = build_defs(settings).resolve_implicit_global_asset_job_def()
+    again = ledger_alone.get_subset(asset_selection={dg.AssetKey(["training", "batch_ledger"])})
+    checks = again.execute_in_process(instance=instance).get_asset_check_evaluations()
+    (check,) = [item for item in checks if item.check_name == "all_accounted_for"]
+    assert not check.passed
+    assert "too large" in check.metadata["failed"].value[name]
+    assert check.metadata["waiting"].value == check.metadata["miscounted"].value == []
+
+    assert ingest({name: good[name] + b"\n"}).success
+    assert mongo.failures("training") == []
+    assert stored(mongo) == 8 * len(good)
+
+
 def test_a_vanished_file_fails_the_run_and_holds_up_no_other(
     ingest: Ingest, good: dict[str, bytes], instance: dg.DagsterInstance, s3: S3Store, mongo: WaferStore
 ) -> None:
@@ -174,7 +229,7 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
 ) -> None:
     table = build_defs(settings).resolve_implicit_global_asset_job_def()
     read: list[str] = []
-    read_one = WaferStore._read
+    read_one = WaferStore.read
 
     def counted(store: WaferStore, line: Line, batch: str) -> object:
         read.append(batch)
@@ -183,7 +238,7 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
     def hash_of_table() -> str:
         read.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(WaferStore, "_read", counted)
+            patched.setattr(WaferStore, "read", counted)
             selection = {dg.AssetKey(["training", "wafer_table"])}
             result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
         found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches("training"))

@@ -2,14 +2,16 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 import pandas as pd
 import pytest
 
+import wafer_assets.assets.predictions as prediction_assets
 from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import WaferStore
@@ -17,14 +19,15 @@ from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from wafer_assets.assets.batches import landing_key
+from wafer_assets.assets.batches import ingest_batch, landing_key
 from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
 from wafer_assets.definitions import build_defs
+from wafer_assets.domain import scoring, simulation
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
-from wafer_assets.domain.scoring import make_bundle, score
+from wafer_assets.domain.scoring import Scores, make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
-from wafer_assets.domain.table import sensor_readings
+from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
 from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches, waiting_batches
 from wafer_assets.partitions import BATCHES
@@ -141,6 +144,18 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: di
     assert line.waiting() == []
 
 
+def test_the_largest_file_is_scored_and_scored_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "DECIMALS", 2)  # with four the file would be larger than the contract allows
+    (batch,) = simulation.simulate_batches(1, 5_000, line="prediction", seed=4)
+    line.promote(line.register(bundle_bytes(0)))
+    tags = line.ingested({batch.name: batch.content})
+    for _ in range(2):
+        assert line.run("predict", tags).success
+        assert len(line.predictions.of_batch(batch.name)) == 5_000
+    assert len(line.predictions.of_wafer("Wafer-4711")) == 1
+    assert line.waiting() == []
+
+
 def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: Line, good: dict[str, bytes]) -> None:
     old, new = line.register(bundle_bytes(0)), line.register(bundle_bytes(1))
     line.promote(old)
@@ -179,6 +194,121 @@ def test_a_batch_that_is_refused_later_loses_its_predictions(line: Line, good: d
     assert line.predictions.of_batch(batch) == []
     assert line.s3.list_objects(line.s3.lake, prediction_key(batch)) == []
     assert len(line.predictions.of_batch(list(good)[1])) == 20
+
+
+def replaced_once(monkeypatch: pytest.MonkeyPatch, moment: str, replace: Callable[[], object]) -> None:
+    """Let a batch be replaced after a run has listed it, or while it scores it."""
+    owner: Any = WaferStore if moment == "batches" else scoring
+    function, pending = getattr(owner, moment), [replace]
+
+    def with_replacement(*args: Any, **kwargs: Any) -> Any:
+        found = function(*args, **kwargs)
+        while pending:
+            pending.pop()()
+        return found
+
+    monkeypatch.setattr(owner, moment, with_replacement)
+
+
+MOMENTS = pytest.mark.parametrize(
+    "moment", [pytest.param("batches", id="after it was listed"), pytest.param("score", id="while it is scored")]
+)
+
+
+@MOMENTS
+def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_scored(
+    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = line.register(bundle_bytes(0))
+    line.promote(version)
+    (batch, content), (_, other), _ = good.items()
+    tags = line.ingested({batch: content})
+
+    def replace() -> None:
+        line.s3.put(line.s3.landing, landing_key("prediction", batch), other)
+        ingest_batch(SCHEMA, batch, line.s3, line.wafers)
+
+    with monkeypatch.context() as patched:
+        replaced_once(patched, moment, replace)
+        result = line.run("predict", tags)
+    assert result.success
+    (manifest,) = line.wafers.batches("prediction")
+    frame = line.wafers.read_batch("prediction", batch)
+    assert manifest.sha256 == frame_hash(frame)
+    assert line.predictions.scored()[batch].sha256 == manifest.sha256
+    rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
+    expected = score(load_bundle(line.tracking, version), frame, version.version)
+    pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
+    assert [item["wafer"] for item in line.predictions.of_batch(batch)] == frame["wafer"].tolist()
+    (event,) = result.asset_materializations_for_node("score_batches")
+    assert (event.tags or {})["dagster/data_version"] == f"{version.version}-{manifest.sha256}"
+    assert line.waiting() == []
+
+
+@MOMENTS
+def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored(
+    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    (batch, content), (_, other), _ = good.items()
+    tags = line.ingested({batch: content})
+
+    def replace() -> None:
+        line.s3.put(line.s3.landing, landing_key("prediction", batch), other)
+        newer = SCHEMA.model_copy(update={"contract_version": "2.0"})
+        ingest_batch(newer, batch, line.s3, line.wafers)
+
+    replaced_once(monkeypatch, moment, replace)
+    assert "keeps contract 2.0" in failure(line.run("predict", tags))
+    assert line.predictions.scored() == {}
+
+
+@MOMENTS
+def test_a_batch_refused_during_the_run_gets_no_predictions(
+    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    batch, content = next(iter(good.items()))
+    tags = line.ingested({batch: content})
+
+    def replace() -> None:
+        line.s3.put(line.s3.landing, landing_key("prediction", batch), b"Wafer,Sensor-1\nWafer-1,1\n")
+        ingest_batch(SCHEMA, batch, line.s3, line.wafers)
+
+    replaced_once(monkeypatch, moment, replace)
+    assert line.run("predict", tags).success
+    assert line.predictions.scored() == {}
+    assert line.predictions.of_batch(batch) == []
+    assert line.waiting() == []
+
+
+def test_a_trace_names_no_file_that_was_not_scored(line: Line, good: dict[str, bytes]) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    (batch, content), (_, other), _ = good.items()
+    assert line.run("predict", line.ingested({batch: content})).success
+    line.ingested({batch: other})
+    (origin,), _ = trace(line.settings, batch)
+    assert origin.source is None
+
+
+def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(
+    line: Line, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.promote(line.register(bundle_bytes(0)))
+    tags = line.ingested(good)
+    first, *others = good
+    documents, pending = prediction_assets._documents, [b"0" * 17_000_000]
+
+    def too_large(scores: Scores) -> list[dict[str, Any]]:
+        return [{**document, "blob": pending.pop() if pending else b""} for document in documents(scores)]
+
+    monkeypatch.setattr(prediction_assets, "_documents", too_large)
+    message = failure(line.run("predict", tags))
+    assert first in message
+    assert "too large" in message
+    assert set(line.predictions.scored()) == set(others)
+    assert line.waiting() == [first]
+    assert not line.s3.exists(line.s3.lake, prediction_key(first))
 
 
 def test_a_bundle_of_another_contract_is_refused_by_name(line: Line, good: dict[str, bytes]) -> None:

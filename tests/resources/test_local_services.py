@@ -1,6 +1,7 @@
 """Local services: they work, they keep to themselves, and nothing of them stays behind."""
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,12 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 from botocore.exceptions import ClientError
+from click.testing import CliRunner
 from pydantic import SecretStr
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from resources.local_services import LocalServices, ServiceError, ServiceName, free_port
 from resources.s3 import S3Store, s3_client
+from wafer_assets.cli import main
 from wafer_assets.settings import Settings, load_settings
 
 IMPORTS = """
@@ -92,6 +95,32 @@ def test_all_services_run_on_loopback_only_each_below_a_gigabyte(shared_platform
             assert process.memory_info().rss < 1e9
             for connection in process.net_connections(kind="inet"):
                 assert connection.laddr.ip == "127.0.0.1"
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_status_tells_a_server_that_hangs_from_one_that_works() -> None:
+    local = LocalServices(load_settings(), ("s3", "mongo"))
+    local.up()
+    shell = CliRunner()
+    assert {status.name: status.running and local.answers(status.name) for status in local.status()} == {
+        "s3": True,
+        "mongo": True,
+        "mlflow": False,
+    }
+    for name in ("mongo", "s3"):
+        (server,) = [status for status in local.status() if status.name == name]
+        stopped = [psutil.Process(pid) for pid in server.pids]
+        for process in stopped:
+            process.suspend()
+        try:
+            shown = shell.invoke(main, ["services", "status"])
+        finally:
+            for process in stopped:
+                process.resume()
+        assert shown.exit_code == 1
+        assert re.search(rf"{name}\s.*not answering", shown.output)
+        assert "running" in shown.output
+        assert local.answers(server.name)
 
 
 def test_s3_knows_two_buckets_and_asks_for_credentials(settings: Settings) -> None:

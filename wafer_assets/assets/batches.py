@@ -7,8 +7,9 @@ batch is either accepted with all its wafers or refused with all its reasons, an
 import io
 import json
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -17,8 +18,9 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from resources.mongo import BatchManifest, WaferStore
+from resources.mongo import BatchFailure, BatchManifest, WaferStore
 from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
+from resources.store_errors import in_short, is_outage
 from schemas.loader import BatchSchema, Line
 from wafer_assets.assets.common import OWNERS, STORE_RETRIES
 from wafer_assets.automation import follows_batches, new_batches
@@ -36,6 +38,11 @@ CODE_VERSION = "1"
 WORKERS = 2  # batches at a time
 PROGRESS_EVERY = 10  # batches; every message is a write to the event log
 READ_TRIES = 3  # of a file that is replaced while it is read
+
+
+def ingestion_version(schema: BatchSchema) -> str:
+    """Return the version of what decides on a file and stores it: this code and the line's contract."""
+    return f"{CODE_VERSION}, contract {schema.contract_version}"
 
 
 def landing_key(line: Line, name: str) -> str:
@@ -71,7 +78,7 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
             partitions_def=BATCHES[line],
             # Every batch has an event of its own, but one output would mark all batches of a range at once.
             skippable=ingested,
-            code_version=f"{CODE_VERSION}, contract {schema.contract_version}" if ingested else None,
+            code_version=ingestion_version(schema) if ingested else None,
             automation_condition=new_batches(line) if ingested else None,
         )
 
@@ -135,10 +142,10 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         # Without a partition, the ledger alone is asked for.
         partitioned = context.has_partition_key or context.has_partition_key_range
         batches = list(context.partition_keys) if partitioned else []
-        vanished = []
+        failed: dict[str, Exception] = {}
         for number, (batch, outcome) in enumerate(_ingested(schema, batches, s3, wafers), 1):
-            if outcome is None:
-                vanished.append(batch)
+            if isinstance(outcome, Exception):
+                failed[batch] = outcome
                 continue
             manifest, reasons = outcome
             yield from _materializations(manifest, reasons, s3)
@@ -146,20 +153,16 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
             if number % PROGRESS_EVERY == 0 or number == len(batches):
                 context.log.info(f"{number} of {len(batches)} batches")
         if key("batch_ledger") in context.selected_asset_keys:
+            wafers.sweep()
             manifests = wafers.batches(line)
             yield dg.MaterializeResult(
                 asset_key=key("batch_ledger"),
-                metadata=_ledger_metadata(manifests),
+                metadata=_ledger_metadata(manifests, wafers.failures(line)),
                 check_results=list(ledger_check_results(line, manifests)),
                 data_version=_ledger_version(manifests),
             )
-        if vanished:
-            raise dg.Failure(
-                f"{len(vanished)} of {len(batches)} batches are not in the landing bucket: "
-                f"{', '.join(vanished)}. "
-                "All others were ingested. Send these again, or delete their partitions.",
-                allow_retries=False,
-            )
+        if failed:
+            raise dg.Failure(_told(failed, len(batches)), allow_retries=False)
 
     return [raw_batches, quarantined_batches, ingest_batches]
 
@@ -167,23 +170,58 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
 Outcome = tuple[BatchManifest, Sequence[Reason]]
 
 
+class BatchFailedError(RuntimeError):
+    """A batch cannot be stored, though its file and all servers are there: what it was before, it still is."""
+
+    code = "batch_failed"
+
+    def __init__(self, etag: str, reason: str) -> None:
+        super().__init__(reason)
+        self.etag = etag
+
+
+def _told(failed: Mapping[str, Exception], of: int) -> str:
+    """Say which batches of a run got no outcome, and what to do."""
+    vanished = [batch for batch, error in failed.items() if isinstance(error, ObjectNotFoundError)]
+    said = [f"{len(failed)} of {of} batches got no outcome; all others were ingested."]
+    if vanished:
+        said.append(
+            f"{len(vanished)} are not in the landing bucket: {', '.join(vanished)}. "
+            "Send these again, or delete their partitions."
+        )
+    said += [f"{batch}: {error}" for batch, error in failed.items() if batch not in vanished]
+    return "\n".join(said)
+
+
 def _ingested(
     schema: BatchSchema, batches: Sequence[str], s3: S3Store, wafers: WaferStore
-) -> Iterator[tuple[str, Outcome | None]]:
-    """Yield every batch, in order, with what became of it; None if it has left the landing bucket."""
+) -> Iterator[tuple[str, Outcome | Exception]]:
+    """Yield every batch, in order, with what became of it, or why it alone has no outcome; an outage is raised."""
 
-    def ingest(batch: str) -> Outcome | None:
+    def ingest(batch: str) -> Outcome | Exception:
         try:
             return ingest_batch(schema, batch, s3, wafers)
-        except ObjectNotFoundError:
-            return None
+        except BatchFailedError as error:
+            wafers.note_failure(
+                BatchFailure(
+                    line=schema.line,
+                    batch=batch,
+                    etag=error.etag,
+                    code_version=ingestion_version(schema),
+                    reason=str(error),
+                    failed_at=datetime.now(UTC),
+                )
+            )
+            return error
+        except (ObjectNotFoundError, ObjectChangedError) as error:
+            return error
         except Exception as error:
             error.add_note(f"This happened to the batch {batch!r}.")  # servers do not say what they were asked for
             raise
 
     # One batch waits for the servers while the other is validated, and Dagster writes its events meanwhile.
     with ThreadPoolExecutor(WORKERS) as pool:
-        begun: deque[tuple[str, Future[Outcome | None]]] = deque()
+        begun: deque[tuple[str, Future[Outcome | Exception]]] = deque()
         for batch in batches:
             begun.append((batch, pool.submit(ingest, batch)))
             # What is stored before Dagster is told of it has to be done again where a run is killed.
@@ -205,6 +243,8 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
         The landing bucket does not hold the file.
     ObjectChangedError
         The file was replaced each time it was read.
+    BatchFailedError
+        It cannot be stored, and trying again would not change that.
     """
     for _ in range(READ_TRIES - 1):
         try:
@@ -221,13 +261,29 @@ def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferS
         source = s3.head(s3.landing, landing_key(line, name))
     except InvalidKeyError:
         return _refuse_unread(schema, batch, s3, wafers)
+    try:
+        return _ingest_object(schema, batch, source, s3, wafers)
+    except (ObjectNotFoundError, ObjectChangedError):
+        raise
+    except Exception as error:
+        if is_outage(error):
+            raise
+        raise BatchFailedError(
+            source.etag,
+            f"{in_short(error)}. It is tried again when the file, the contract or the platform has changed, "
+            f"or with `wafer ingest --line {line} --from {batch} --to {batch}`.",
+        ) from error
+
+
+def _ingest_object(schema: BatchSchema, batch: str, source: StoredObject, s3: S3Store, wafers: WaferStore) -> Outcome:
+    name = batch_name(batch)
     reasons = check_object(name, source.size, schema)
     if source.size <= schema.max_file_size:
         result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
         if isinstance(result, Accepted):
             return _accept(schema, batch, result.frame, source, s3, wafers), ()
         reasons = result.reasons
-    return _quarantine(line, batch, reasons, source, s3, wafers), reasons
+    return _quarantine(schema.line, batch, reasons, source, s3, wafers), reasons
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> Outcome:
@@ -244,10 +300,16 @@ def _accept(
     schema: BatchSchema, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
 ) -> BatchManifest:
     line = schema.line
-    s3.put(s3.lake, validated_key(line, batch), _csv(frame))
+    csv = _csv(frame)
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
     manifest = wafers.replace_batch(
-        line, batch, frame, source, sha256=frame_hash(frame), contract_version=schema.contract_version
+        line,
+        batch,
+        frame,
+        source,
+        sha256=frame_hash(frame),
+        contract_version=schema.contract_version,
+        before_commit=lambda: s3.put(s3.lake, validated_key(line, batch), csv),
     )
     for stale in s3.list_objects(s3.lake, quarantine_folder(line, batch)):
         s3.delete(s3.lake, stale.key)
@@ -343,7 +405,7 @@ def _ledger_version(manifests: Sequence[BatchManifest]) -> dg.DataVersion:
     return dg.DataVersion(sha256(json.dumps(accepted).encode()).hexdigest())
 
 
-def _ledger_metadata(manifests: Sequence[BatchManifest]) -> dict[str, Any]:
+def _ledger_metadata(manifests: Sequence[BatchManifest], failures: Sequence[BatchFailure]) -> dict[str, Any]:
     accepted = [manifest for manifest in manifests if manifest.status == "accepted"]
     quarantined = [manifest for manifest in manifests if manifest.status == "quarantined"]
     # A file counts once per code, however many of its cells break the same clause.
@@ -355,6 +417,7 @@ def _ledger_metadata(manifests: Sequence[BatchManifest]) -> dict[str, Any]:
         "wafers": sum(manifest.wafers for manifest in accepted),
         "faulty_wafers": sum(manifest.faulty or 0 for manifest in accepted),
         "quarantined_by_reason": dg.MetadataValue.json(dict(codes.most_common())),
+        "failed": dg.MetadataValue.json({item.batch: item.reason for item in failures[:100]}),
         # The UI shows tables whole: the latest batches are those that people look for.
         "latest": dg.MetadataValue.table(
             [

@@ -1,6 +1,7 @@
 """Predictions: the champion's word on every accepted wafer, with its evidence. No step here fits anything."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ import dagster as dg
 from resources.champion import NoChampionError, load_champion
 from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
-from resources.predictions import PredictionStore, ScoredBatch
+from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import S3Store
+from resources.store_errors import in_short, is_outage
 from wafer_assets.assets.common import OWNERS, STORE_RETRIES, training_key
 from wafer_assets.automation import new_records
 from wafer_assets.partitions import BATCHES
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from wafer_assets.domain.scoring import Bundle, Scores
 
 PREDICTIONS = dg.AssetKey(["prediction", "predictions"])
+READ_TRIES = 3  # of a batch that is replaced while it is scored
 LISTED = 20  # wafers of the inspection list that the UI shows; the report shows all
 
 
@@ -61,14 +64,14 @@ def score_batches(
     tracking: dg.ResourceParam[Tracking],
 ) -> Iterator[dg.AssetMaterialization]:
     """Score the accepted batches of the run with one and the same bundle; a refused batch has no predictions."""
-    from wafer_assets.domain.scoring import ContractMismatch
-
     wanted = set(context.partition_keys)
     known = [item for item in wafers.batches("prediction") if item.batch in wanted]
-    accepted = [item for item in known if item.sha256]
+    accepted = [item.batch for item in known if item.status == "accepted"]
     for manifest in known:
-        if not manifest.sha256:
-            yield _withdraw(manifest, s3, predictions)
+        # One that leaves the quarantine just now asks to be scored by its new records.
+        with suppress(BatchReplacedError):
+            if manifest.status == "quarantined":
+                yield _withdraw(manifest, s3, predictions)
     if not accepted:
         context.log.info("None of these batches is accepted: there is nothing to score.")
         return
@@ -78,18 +81,22 @@ def score_batches(
         raise dg.Failure(
             f"{error} {len(accepted)} batches wait, and are scored once there is one.", allow_retries=False
         ) from error
-    refused = []
-    for number, manifest in enumerate(accepted, 1):
+    failed = []
+    for number, batch in enumerate(accepted, 1):
         try:
-            bundle.check_contract(manifest.contract_version, f"Batch {manifest.batch}")
-        except ContractMismatch as error:
-            refused.append(f"{version.name} version {version.version}: {error}")
-            continue
-        yield _score_batch(manifest, version, bundle, context.run_id, s3, wafers, predictions)
+            yield _score_batch(batch, version, bundle, context.run_id, s3, wafers, predictions)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            failed.append(f"{batch}: {in_short(error)}")
         if number % 10 == 0 or number == len(accepted):
-            context.log.info(f"{number} of {len(accepted)} batches scored")
-    if refused:
-        raise dg.Failure(" ".join(refused), allow_retries=False)
+            context.log.info(f"{number - len(failed)} of {len(accepted)} batches scored")
+    if failed:
+        raise dg.Failure(
+            f"{version.name} version {version.version} could not score {len(failed)} of {len(accepted)} batches. "
+            f"{' '.join(failed)}",
+            allow_retries=False,
+        )
 
 
 def _withdraw(manifest: BatchManifest, s3: S3Store, predictions: PredictionStore) -> dg.AssetMaterialization:
@@ -106,7 +113,32 @@ def _withdraw(manifest: BatchManifest, s3: S3Store, predictions: PredictionStore
 
 
 def _score_batch(
-    manifest: BatchManifest,
+    batch: str,
+    version: BundleVersion,
+    bundle: "Bundle",
+    run_id: str,
+    s3: S3Store,
+    wafers: WaferStore,
+    predictions: PredictionStore,
+) -> dg.AssetMaterialization:
+    """Score what the batch holds now; where it is replaced meanwhile, that is scored instead.
+
+    Raises
+    ------
+    ContractMismatch
+    BatchReplacedError
+        The batch was replaced each time it was scored.
+    """
+    for _ in range(READ_TRIES - 1):
+        try:
+            return _score_content(batch, version, bundle, run_id, s3, wafers, predictions)
+        except BatchReplacedError:
+            continue  # its newer content is there already
+    return _score_content(batch, version, bundle, run_id, s3, wafers, predictions)
+
+
+def _score_content(
+    batch: str,
     version: BundleVersion,
     bundle: "Bundle",
     run_id: str,
@@ -117,7 +149,11 @@ def _score_batch(
     from wafer_assets.domain.report import batch_report
     from wafer_assets.domain.scoring import score
 
-    frame = wafers.read_batch("prediction", manifest.batch)
+    # Read at once: what is recorded of the wafers must be true of these very wafers.
+    manifest, frame = wafers.read("prediction", batch)
+    if frame is None:
+        return _withdraw(manifest, s3, predictions)
+    bundle.check_contract(manifest.contract_version, f"Batch {batch}")
     scores = score(bundle, frame, version.version)
     csv = scores.rows.to_csv(index=False).encode()
     page = batch_report(bundle, scores, manifest.batch, frame, version.version, version.name)

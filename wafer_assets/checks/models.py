@@ -6,6 +6,7 @@ from resources.mongo import WaferStore
 from resources.trainings import training_id
 from schemas.loader import Line
 from wafer_assets.assets.common import training_key, training_metadata
+from wafer_assets.landing import reported_files
 from wafer_assets.partitions import BATCHES
 
 
@@ -15,25 +16,32 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=dg.AssetKey([line, "batch_ledger"]),
         name="all_accounted_for",
-        description="Every known batch has an outcome, and MongoDB holds exactly the wafers of the accepted ones.",
+        description="Every known batch has an outcome for its latest file, and MongoDB holds exactly the wafers of "
+        "the accepted ones.",
     )
     def check(context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.AssetCheckResult:
-        known = set(context.instance.get_dynamic_partitions(str(BATCHES[line].name)))
         manifests = wafers.batches(line)
-        waiting = sorted(known - {manifest.batch for manifest in manifests})
+        outcomes = {manifest.batch: manifest.etag for manifest in manifests}
+        landed = {batch: file.etag for batch, file in reported_files(context.instance, line).items()}
+        known = landed.keys() | context.instance.get_dynamic_partitions(str(BATCHES[line].name))
+        failed = {failure.batch: failure.reason for failure in wafers.failures(line)}
+        without = {batch for batch in known if outcomes.get(batch) != landed.get(batch, outcomes.get(batch, ""))}
+        waiting = sorted(without - failed.keys())
         miscounted = wafers.miscounted(line, manifests)
         return dg.AssetCheckResult(
-            passed=not waiting and not miscounted,
-            # Batches that wait may just have landed; wafers that are not as many as they should be are a defect.
-            severity=dg.AssetCheckSeverity.ERROR if miscounted else dg.AssetCheckSeverity.WARN,
+            passed=not (waiting or failed or miscounted),
+            # Batches that wait may just have landed; the others are for people to see to.
+            severity=dg.AssetCheckSeverity.ERROR if failed or miscounted else dg.AssetCheckSeverity.WARN,
             metadata={
                 "received": len(known),
                 "with_outcome": len(manifests),
                 "waiting": dg.MetadataValue.json(waiting[:100]),
+                "failed": dg.MetadataValue.json(dict(sorted(failed.items())[:100])),
                 "miscounted": dg.MetadataValue.json(miscounted[:100]),
             },
-            description=f"{len(waiting)} batches wait for their outcome; {len(miscounted)} have more or fewer wafers "
-            "in MongoDB than they should: materialize their records again.",
+            description=f"{len(waiting)} batches wait for their outcome; {len(failed)} cannot be stored, for the "
+            f"reasons in the metadata; {len(miscounted)} have more or fewer wafers in MongoDB than they should: "
+            "materialize their records again.",
         )
 
     return check

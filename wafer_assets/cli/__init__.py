@@ -131,21 +131,28 @@ def down() -> None:
 
 @services.command()
 def status() -> None:
-    """Show what runs where; exit with 1 unless all run."""
+    """Show what runs where; exit with 1 unless all run and answer."""
     from resources.local_services import LocalServices
 
-    found = LocalServices(load_settings()).status()
-    _print_services(found)
-    if not all(service.running for service in found):
+    local = LocalServices(load_settings())
+    found = local.status()
+    silent = [service.name for service in found if service.running and not local.answers(service.name)]
+    _print_services(found, silent)
+    if silent:
+        console.print(
+            f"{', '.join(silent)}: no answer. `wafer services down` and `up` start all again; nothing is lost."
+        )
+    if silent or not all(service.running for service in found):
         sys.exit(1)
 
 
-def _print_services(found: Iterable[Any]) -> None:
+def _print_services(found: Iterable[Any], silent: Container[str] = ()) -> None:
     table = Table("service", "state", "address", "memory", "processes")
     for service in found:
+        state = "running" if service.running else "stopped"
         table.add_row(
             service.name,
-            "running" if service.running else "stopped",
+            "not answering" if service.name in silent else state,
             service.url if service.running else "",
             f"{service.memory_mb:.0f} MB" if service.running else "",
             ", ".join(map(str, service.pids)),

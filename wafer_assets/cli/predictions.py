@@ -129,6 +129,8 @@ def _origin(origin: "PredictionOrigin") -> Table:
     table = _grid(f"Predictions of {scored.batch}")
     if origin.source:
         table.add_row("file", f"{origin.source.key}, ETag {origin.source.etag}")
+    else:
+        table.add_row("file", "replaced or refused since: `wafer score` brings the predictions up to date")
     table.add_row("wafers", f"{scored.wafers}, {scored.alarms} alarms")
     table.add_row("scored", f"{scored.scored_at:%Y-%m-%d %H:%M:%S} UTC by Dagster run {scored.dagster_run_id}")
     table.add_row("bundle", f"{scored.model} version {scored.bundle_version}, MLflow run {bundle.version.run_id}")
