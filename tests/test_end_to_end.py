@@ -18,7 +18,7 @@ from tests.landing import land
 from wafer_assets.assets.common import training_key
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
-from wafer_assets.domain.table import sensor_readings
+from wafer_assets.domain.table import sensor_readings, wafer_table
 from wafer_assets.domain.training import FaultModel
 from wafer_assets.instance import open_instance, run_job
 from wafer_assets.settings import Settings
@@ -60,7 +60,7 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     assert version.tags["table_hash"] == table.asset_materialization.metadata["content_hash"].value
 
     # The bundle of the many steps is the estimator fitted in one piece on the same table.
-    frame = result.asset_value(training_key("wafer_table"))
+    frame, _ = wafer_table((manifest.batch, frame) for manifest, frame in store.read_batches("training"))
     readings = sensor_readings(frame)
     whole = FaultModel(ModelConfig(**FAST)).fit(readings, frame["faulty"])
     loaded = tracking.load_bundle(version).predict(readings)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -33,7 +33,9 @@ from resources.s3 import S3Store, StoredObject
 from schemas.loader import load_schema
 from sensors.landing import landing_sensor
 from tests.conftest import environment_of
+from tests.daemon import daemon, marked
 from tests.fault_proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
+from tests.waiting import wait_until
 from wafer_assets.assets.batches import ingest_batch, landing_key, quarantine_folder, validated_key
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.contract import Accepted, validate
@@ -194,13 +196,6 @@ def failure(results: list[dg.ExecuteInProcessResult]) -> str:
     return str(event.step_failure_data.error)
 
 
-def wait_until(reached: Callable[[], object], seconds: float = 60, *, look_every: float = 0.05) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it takes too long"
-        time.sleep(look_every)
-
-
 @pytest.fixture(autouse=True)
 def _steps_are_retried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)
@@ -272,41 +267,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 # --- Killed processes ---
 
 
-@contextmanager
-def daemon(settings: Settings, home: Path) -> Iterator[None]:
-    """Run Dagster's daemon with its code server; it ends by a power cut: all is killed, the runs too."""
-    command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", str(ROOT / "workspace.yaml")]
-    environment = {
-        **os.environ,
-        "DAGSTER_HOME": str(home),
-        "PYTHONWARNINGS": "ignore",
+def environment_of_daemon(settings: Settings) -> dict[str, str]:
+    return {
         "WAFER_AUTOMATION__EVALUATION_SECONDS": "5",
         "WAFER_AUTOMATION__LANDING_SECONDS": "5",
         "WAFER_MONGO__DATABASE": settings.mongo.database,
         "WAFER_RETRAINING__ENABLED": "false",
         "WAFER_STATE_DIR": str(settings.state_dir),
     }
-    with (home / "daemon.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        yield
-    finally:
-        while left := marked(str(home)):  # what starts meanwhile is found the next time
-            for each in left:
-                with suppress(psutil.NoSuchProcess):
-                    each.kill()
-            psutil.wait_procs(left, timeout=5)
-            process.poll()
-        process.wait(10)
-
-
-def marked(value: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if value in process.environ().values():
-                found.append(process)
-    return found
 
 
 def run_processes(home: Path) -> list[psutil.Process]:
@@ -335,18 +303,18 @@ def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tm
             return all(set(instance.get_materialized_partitions(key)) == set(files) for key in keys)
 
         Platform(settings, instance).drop(files)
-        with daemon(settings, home):
+        with daemon(home, environment_of_daemon(settings)):
             wait_until(lambda: len(store.etags("training")) > 20, seconds=120, look_every=0.3)
             killed = run_processes(home)
             for process in killed:
                 process.kill()
             assert killed
             assert len(store.etags("training")) < len(files), "in the middle"
-            wait_until(retried, look_every=0.3)
+            wait_until(retried, seconds=180, look_every=0.3)  # behind a run that was ahead of it in the queue
         cut_off = retried()
 
-        with daemon(settings, home):
-            wait_until(all_told, seconds=120, look_every=1)
+        with daemon(home, environment_of_daemon(settings)):
+            wait_until(all_told, seconds=180, look_every=1)
         failed = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))}
         assert failed >= cut_off
     require_invariants(settings, files)

@@ -1,5 +1,6 @@
 """The Dagster instance of a laptop, and running jobs on it from the command line."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -7,13 +8,29 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.execution.api import execute_run
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from jobs.training import TRAIN, TRAIN_END_TO_END
-from resources.mlflow import Tracking
+from resources.mlflow import Tracking, TrackingUnreachableError
+from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
 from resources.trainings import sweep
-from wafer_assets.console import LOGGER, view
-from wafer_assets.definitions import build_defs
+from wafer_assets import definitions
+from wafer_assets.console import LOGGER, console, view
 from wafer_assets.settings import Settings
 from wafer_assets.turns import turn_to_train
 
@@ -79,10 +96,74 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the instance that DAGSTER_HOME names, or else the laptop's own."""
+    """Open the instance that DAGSTER_HOME names, or else the laptop's own, and end what killed commands left there."""
     home = settings.dagster_home or dagster_home(settings)
     with dg.DagsterInstance.from_config(str(home)) as instance:
+        _end_lost_runs(settings, instance)
         yield instance
+
+
+def _end_lost_runs(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """End the runs of commands on this host whose process is gone; a daemon does the same, but none need be running."""
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: RunProcess.current().host}))
+    for run in unfinished:
+        process = RunProcess.of(run)
+        if process is None or not process.is_gone:
+            continue
+        canceled = run.status == dg.DagsterRunStatus.CANCELING
+        try:
+            Tracking(settings).close(
+                run.run_id, dg.DagsterRunStatus.CANCELED if canceled else dg.DagsterRunStatus.FAILURE
+            )
+        except TrackingUnreachableError:
+            continue  # that the run is unfinished reminds the next command of its MLflow run
+        if canceled:
+            instance.report_run_canceled(run, PROCESS_IS_GONE)
+        else:
+            instance.report_run_failed(run, PROCESS_IS_GONE)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        console.print(f"Run {run.run_id} of {run.job_name} had lost its process and is ended.")
+
+
+_UNFINISHED = [  # and in a process: a run that is queued has none yet
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class _InThisProcess(InProcessExecutor):
+    """Lets a run that is interrupted end as canceled: Dagster calls it failed unless the UI asked for it."""
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        """Execute the steps."""
+        try:
+            yield from super().execute(plan_context, execution_plan)
+        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+            run = plan_context.instance.get_run_by_id(plan_context.run_id)
+            if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+                plan_context.instance.report_run_canceling(run, "The command was interrupted.")
+            raise
+
+
+@dg.executor(name="in_process")
+def _in_this_process(_: dg.InitExecutorContext) -> InProcessExecutor:
+    return _InThisProcess(RetryMode.ENABLED)
+
+
+def _origin(job: dg.JobDefinition) -> RemoteJobOrigin:
+    """Return where `dagster dev` finds the job: without, its run is in no list of the UI, and no sensor follows it."""
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(
+        LoadableTargetOrigin(
+            executable_path=sys.executable,
+            module_name=definitions.__name__,
+            working_directory=str(Path(definitions.__file__).parents[1]),
+        )
+    )
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job.name)
 
 
 def run_job(
@@ -93,8 +174,11 @@ def run_job(
     tags: Mapping[str, str] | None = None,
     resources: Mapping[str, Any] | None = None,
     assets: Sequence[dg.AssetKey] | None = None,
-) -> dg.ExecuteInProcessResult:
+) -> dg.JobExecutionResult:
     """Run a job in this process, shown in the terminal; one that trains waits until no other training is at work.
+
+    It is a run like one of the daemon: the UI lists, terminates and re-executes it, and sensors follow it. But no
+    daemon starts it again by itself, for a person at a terminal sees how it ends.
 
     Parameters
     ----------
@@ -107,33 +191,43 @@ def run_job(
 
     Returns
     -------
-    dg.ExecuteInProcessResult
+    dg.JobExecutionResult
         Of a run that succeeded or failed; the run and its events are recorded either way.
 
     Raises
     ------
     RunsArePodsError
         The settings say that runs are pods.
+    KeyboardInterrupt
+        The run was interrupted or terminated, and is canceled.
     """
     if settings.executor == "kubernetes":
         raise RunsArePodsError(job)
     run_id = str(uuid4())
-    definition = build_defs(settings).resolve_job_def(job)
+    definition = definitions.build_defs(settings).resolve_job_def(job)
+    selection = None if assets is None else frozenset(assets)
+    if selection is not None:
+        definition = definition.get_subset(asset_selection=selection)
+    definition = definition.with_executor_def(_in_this_process)
     turn = turn_to_train(settings, instance, run_id) if job in (TRAIN, TRAIN_END_TO_END) else nullcontext()
     try:
         with turn, view.shown(job):
-            return definition.execute_in_process(
-                instance=instance,
+            run = instance.create_run_for_job(
+                definition,
                 run_id=run_id,
-                tags=dict(tags or {}),
-                asset_selection=assets,
+                tags={**definition.run_tags, **(tags or {}), **RunProcess.current().tags, MAX_RETRIES_TAG: "0"},
+                asset_selection=selection,
                 run_config={"loggers": {LOGGER: {}}, "resources": dict(resources or {})},
-                raise_on_error=False,
+                remote_job_origin=_origin(definition),
             )
+            result = execute_run(InMemoryJob(definition), run, instance)
     finally:
         # A daemon's sensors do the same, but none need be running.
-        run = instance.get_run_by_id(run_id)
-        if run is not None and run.is_finished:
-            Tracking(settings).close(run_id, run.status)
-            if run.is_success:
-                sweep(S3Store(settings), run)
+        ended = instance.get_run_by_id(run_id)
+        if ended is not None and ended.is_finished:
+            Tracking(settings).close(run_id, ended.status)
+            if ended.is_success:
+                sweep(S3Store(settings), ended)
+    if ended is not None and ended.status == dg.DagsterRunStatus.CANCELED:
+        raise KeyboardInterrupt
+    return result

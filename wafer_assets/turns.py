@@ -11,6 +11,7 @@ from typing import TextIO
 import dagster as dg
 from dagster._core.storage.tags import POOL_TAG_PREFIX
 
+from resources.run_launcher import RunProcess
 from resources.trainings import POOL
 from wafer_assets.console import console
 from wafer_assets.settings import Settings
@@ -54,13 +55,13 @@ def _of_the_command_line(lock: TextIO, run_id: str) -> str | None:
 
 
 def _of_the_daemon(instance: dg.DagsterInstance) -> str | None:
-    """Return the training that a daemon runs, if there is one; runs of the command line come from no code location."""
+    """Return the training that a daemon runs, if there is one."""
     signs = [heartbeat.timestamp for heartbeat in instance.get_daemon_heartbeats().values()]
     if not signs or time.time() - max(signs) > DAEMON_SECONDS:
         return None
     at_work = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     for record in instance.get_run_records(dg.RunsFilter(statuses=at_work, tags={f"{POOL_TAG_PREFIX}{POOL}": "true"})):
-        if record.dagster_run.remote_job_origin:
+        if RunProcess.of(record.dagster_run) is None:
             return _described(record.dagster_run.run_id, record.create_timestamp)
     return None
 

@@ -88,6 +88,9 @@ def main() -> None:
     # Being asked to end by a process manager is no different from Ctrl-C, which a shell's background jobs ignore.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    # Nor is the end of its terminal, unless `nohup` asks to outlive that. Dagster defers the signal it knows.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGINT))
     # Third parties' remarks would come between the lines of progress.
     logging.getLogger().setLevel(logging.ERROR)
 
@@ -458,7 +461,7 @@ def _train(
     _require_success(run_job(settings, instance, "train", resources=resources))
 
 
-def _require_success(result: "dg.ExecuteInProcessResult") -> None:
+def _require_success(result: "dg.JobExecutionResult") -> None:
     if result.success:
         return
     from sensors.notifications import step_error
@@ -636,6 +639,8 @@ def dev(port: int | None) -> None:
     with console.status("starting S3, MongoDB and MLflow"):
         settings = local.up()
     try:
+        with _instance(settings):
+            pass  # sensors follow only what happens while they run, so what was killed before is ended here
         port = port or free_port(3000)
         command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", "127.0.0.1", "-p", str(port)]
         environment = {
