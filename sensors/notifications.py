@@ -1,7 +1,8 @@
 """Telling people of what failed: runs, and files that broke the contract."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 MAX_LISTED = 10  # batches, steps or assets in a message
 MAX_ERROR = 500  # characters
 MAX_EVENTS = 500  # a tick
+TOLD_AGAIN = timedelta(days=1)  # although nothing but the time has changed
+MAX_COMPARED = 20  # runs before one that failed
+_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+_PARTITION_TAGS = ("dagster/partition", *_RANGE_TAGS)
 
 
 def _tell(
@@ -31,15 +36,18 @@ def _tell(
 
 @dg.run_failure_sensor(
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of every failed run, unless it is about to be retried.",
+    description="Tells people of every failed run, unless it is about to be retried or failed like the one before it.",
 )
 def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.ResourceParam[Notifier]) -> None:
-    """Send one message for a run that failed for good."""
+    """Send one message for a run that failed for good; what is tried again and again is told once a day."""
     run = context.dagster_run
-    if run.tags.get("dagster/will_retry") == "true":
+    if _is_retried(run):
+        return
+    failures = context.get_step_failure_events()
+    if _is_told(context.instance, run, failures):
+        context.log.info("The same run failed for the same reason less than a day before, and people were told.")
         return
     name = _run_name(run)
-    failures = context.get_step_failure_events()
     errors = [step_error(event) for event in failures] or [_run_error(context.failure_event)]
     lines = [
         f"{name} failed.",
@@ -48,6 +56,41 @@ def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.Resourc
         f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {run.run_id}.",
     ]
     _tell(context, notifier, f"Run failed: {name}", "\n".join(lines))
+
+
+def _is_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failures: Sequence[dg.DagsterEvent]) -> bool:
+    """Return whether the last run over the same failed in the same way, less than a day before."""
+    own = instance.get_run_record_by_id(run.run_id)
+    if own is None or not failures:
+        return False
+    same = dg.RunsFilter(
+        job_name=run.job_name,
+        statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
+        tags={name: run.tags[name] for name in _PARTITION_TAGS if name in run.tags},
+        created_after=own.create_timestamp - TOLD_AGAIN,
+    )
+    before = [record.dagster_run for record in instance.get_run_records(same, MAX_COMPARED, cursor=run.run_id)]
+    assets = run.asset_selection or frozenset()
+    alike = (each for each in before if (each.asset_selection or frozenset()) == assets and not _is_retried(each))
+    last = next(alike, None)
+    if last is None or last.status == dg.DagsterRunStatus.SUCCESS:
+        return False
+    events = instance.all_logs(last.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return {_cause(event) for event in failures} == {
+        _cause(entry.dagster_event) for entry in events if entry.dagster_event is not None
+    }
+
+
+def _is_retried(run: dg.DagsterRun) -> bool:
+    return run.tags.get("dagster/will_retry") == "true"
+
+
+def _cause(event: dg.DagsterEvent) -> tuple[str | None, str | None]:
+    # Not the message of an error: drivers write times and addresses into theirs.
+    data = event.step_failure_data
+    described = data.user_failure_data.description if data.user_failure_data else None
+    error = _innermost(data.error)
+    return event.step_key, described or (error.cls_name if error else None)
 
 
 def _run_name(run: dg.DagsterRun) -> str:
@@ -60,8 +103,7 @@ def _run_name(run: dg.DagsterRun) -> str:
 def _partitions(run: dg.DagsterRun) -> list[str]:
     if partition := run.tags.get("dagster/partition"):
         return [f"Partition: {partition}"]
-    first = run.tags.get("dagster/asset_partition_range_start")
-    last = run.tags.get("dagster/asset_partition_range_end")
+    first, last = map(run.tags.get, _RANGE_TAGS)
     return [f"Partitions: {first} to {last}"] if first and last else []
 
 
@@ -69,19 +111,24 @@ def step_error(event: dg.DagsterEvent) -> str:
     """Return the step that failed and, of the errors that led to it, the first one."""
     data = event.step_failure_data
     described = data.user_failure_data.description if data.user_failure_data else None
-    return f"{(event.step_key or '').replace('__', '/')}: {described or _innermost(data.error)}"
+    return f"{(event.step_key or '').replace('__', '/')}: {described or _message(data.error)}"
 
 
 def _run_error(event: dg.DagsterEvent) -> str:
     # A run that Dagster declares failed, such as one whose worker has vanished, may have no data.
     error = event.job_failure_data.error if event.event_specific_data else None
-    return _innermost(error) if error else event.message or "No step failed."
+    return _message(error) if error else event.message or "No step failed."
 
 
-def _innermost(error: "SerializableErrorInfo | None") -> str:
+def _innermost(error: "SerializableErrorInfo | None") -> "SerializableErrorInfo | None":
     while error and error.cause:
         error = error.cause
-    return error.message.strip() if error else "failed"
+    return error
+
+
+def _message(error: "SerializableErrorInfo | None") -> str:
+    innermost = _innermost(error)
+    return innermost.message.strip() if innermost else "failed"
 
 
 def _shortened(message: str) -> str:

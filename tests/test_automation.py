@@ -364,6 +364,116 @@ def test_records_wait_for_the_first_champion_and_later_ones_score_what_comes_aft
     assert predictions not in flow.evaluate()
 
 
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dg.RetryPolicy, "calculate_delay", lambda *_: 0)
+
+
+class Scoring(Flow):
+    """The prediction line of one test, whose clock the test sets."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        super().__init__(settings, instance)
+        # In the past: what happens counts as later than the tick before it.
+        self.now = datetime(2020, 1, 1, 14, 20, tzinfo=UTC)
+        self.champion()
+        self.conditions = None
+        self.asked()
+
+    def champion(self) -> None:
+        """Tell of a decision on the champion, whatever it was."""
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(["training", "champion"]))
+
+    def ingest(self, files: Mapping[str, bytes]) -> None:
+        self.drop(files, "prediction")
+        self.tick("prediction")
+        assert self.run(
+            "prediction/validated_batches", "prediction/wafer_records", partitions=set(files), line="prediction"
+        )
+
+    def asked(self) -> set[str | None]:
+        """Return the batches whose predictions are asked for now."""
+        key = dg.AssetKey(["prediction", "predictions"])
+        result = dg.evaluate_automation_conditions(
+            self.defs,
+            self.instance,
+            asset_selection=dg.AssetSelection.assets(key),
+            cursor=self.conditions,
+            evaluation_time=self.now,
+        )
+        self.conditions = result.cursor
+        return result.get_requested_partitions(key)
+
+    def asked_within(self, hours: int) -> list[tuple[str, set[str | None]]]:
+        """Let hours pass; return when which predictions were asked for."""
+        found = []
+        for _ in range(2 * hours):
+            self.now += timedelta(minutes=30)
+            if batches := self.asked():
+                found.append((f"{self.now:%d %H:%M}", batches))
+        return found
+
+    def score(self, batches: set[str | None]) -> bool:
+        return self.run("prediction/predictions", partitions=batches, line="prediction")
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_what_cannot_be_scored_is_asked_for_again_only_when_something_has_changed(platform_settings: Settings) -> None:
+    found = simulate_batches(3, 4, line="prediction", schema=load_schema("prediction"), seed=6)
+    files = {batch.name: batch.content for batch in found}
+    first, second, third = files
+    with dg.DagsterInstance.ephemeral() as instance:
+        scoring = Scoring(platform_settings, instance)
+        scoring.ingest({first: files[first], second: files[second]})
+        assert scoring.asked() == {first, second}
+        assert not scoring.score({first, second}), "there is no champion"
+        assert scoring.asked_within(hours=11) == []
+
+        # Other files come and go without them.
+        scoring.ingest({third: files[third]})
+        assert scoring.asked() == {third}
+        assert not scoring.score({third})
+        assert scoring.asked_within(hours=2) == []
+
+        # What changes alone is asked for alone.
+        scoring.ingest({first: files[first].replace(b".5", b".6")})
+        assert scoring.asked() == {first}
+        assert not scoring.score({first})
+        assert scoring.asked_within(hours=2) == []
+
+        # The champion concerns all, also where it changed while they were being refused.
+        scoring.champion()
+        assert scoring.asked() == set(files)
+        scoring.champion()
+        assert not scoring.score(set(files))
+        assert scoring.asked() == set(files)
+        assert not scoring.score(set(files))
+        assert scoring.asked_within(hours=4) == []
+
+
+@pytest.mark.usefixtures("without_pauses")
+def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(settings: Settings) -> None:
+    (batch,) = simulate_batches(1, 4, line="prediction", schema=load_schema("prediction"), seed=6)
+    with dg.DagsterInstance.ephemeral() as instance:
+        scoring = Scoring(settings, instance)
+        scoring.ingest({batch.name: batch.content})
+        assert scoring.asked() == {batch.name}
+        assert not scoring.score({batch.name}), "MLflow is away"
+        times = ["01 15:20", "01 16:20", "01 17:20", "01 18:20", "02 00:20", "03 00:20"]
+        assert scoring.asked_within(hours=35) == [(time, {batch.name}) for time in times]
+
+        # A correction is as urgent as a new file.
+        scoring.ingest({batch.name: batch.content.replace(b".5", b".6")})
+        assert scoring.asked() == {batch.name}
+        assert not scoring.score({batch.name})
+        assert [time for time, _ in scoring.asked_within(hours=2)] == ["03 02:20", "03 03:20"]
+
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(["prediction", "predictions"], partition=batch.name)
+        )
+        assert scoring.asked_within(hours=4) == []
+
+
 def test_every_asset_has_a_named_condition(flow: Flow) -> None:
     graph = flow.repository.asset_graph
     unnamed = [

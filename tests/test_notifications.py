@@ -1,6 +1,9 @@
 """Failures reach people: runs that failed for good, and files that broke the contract, each once."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -158,6 +161,34 @@ def test_a_failed_run_is_told_by_a_later_tick_if_nobody_could_be_reached(
     inbox.status = 200
     tick(tick(cursor))
     assert inbox.titles == ["Run failed: break_down"]
+
+
+def told_of(instance: dg.DagsterInstance, inbox: Inbox, *arguments: str, **more: Any) -> bool:
+    """Return whether people are told of another run that fails."""
+    before = len(inbox.messages)
+    tell(instance, failed_run(instance, *arguments, **more), notifier(inbox))
+    return len(inbox.messages) > before
+
+
+def test_what_fails_again_for_the_same_reason_is_told_once(inbox: Inbox, instance: dg.DagsterInstance) -> None:
+    range_of = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
+    assert told_of(instance, inbox, "MongoDB is away since 12:00", tags=range_of)
+    assert not told_of(instance, inbox, "MongoDB is away since 13:00", tags=range_of)
+    assert told_of(instance, inbox, "Send these again.", tags=range_of, described=True)
+    assert told_of(instance, inbox, "Send those again.", tags=range_of, described=True)
+    assert not told_of(instance, inbox, "Send those again.", tags=range_of, described=True)
+    assert told_of(instance, inbox, "Send those again.", tags=range_of | {"dagster/asset_partition_range_end": "c"})
+
+
+def test_what_fails_again_after_a_success_or_a_day_is_told_again(
+    inbox: Inbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told_of(instance, inbox)
+    instance.add_run(dg.DagsterRun("break_down", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS))
+    assert told_of(instance, inbox)
+    assert not told_of(instance, inbox)
+    monkeypatch.setattr("sensors.notifications.TOLD_AGAIN", timedelta(0))
+    assert told_of(instance, inbox)
 
 
 # Quarantine

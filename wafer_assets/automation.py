@@ -18,8 +18,9 @@ Condition: TypeAlias = dg.AutomationCondition[Any]
 LEDGER_AT_LEAST = "*/10 * * * *"
 """How often ledger and table follow a stream of files that never pauses."""
 
-RETRY = "7 * * * *"
-"""When what failed is tried again: for outages that last longer than the retries of a run."""
+RETRIES = ("7 * * * *", "7 */6 * * *", "7 0 * * *")
+"""When what failed is tried again, for outages that last longer than the retries of a run: every hour up to the next
+of the second times, at these up to the next of the third, and then at these until it succeeds."""
 
 
 def _named(label: str, trigger: Condition, *gates: Condition) -> Condition:
@@ -51,8 +52,13 @@ def _known_before() -> Condition:
     return (dg.AutomationCondition.initial_evaluation() & dg.AutomationCondition.missing()).with_label("known_before")
 
 
-def _failed_and_due() -> Condition:
-    due = dg.AutomationCondition.cron_tick_passed(RETRY)
+def _failed_and_due(ignored: tuple[dg.AssetKey, ...] = ()) -> Condition:
+    """Try again what failed, with growing pauses that begin anew with every update of what it depends on."""
+    ticks: list[Condition] = [dg.AutomationCondition.cron_tick_passed(times) for times in RETRIES]
+    hourly, sometimes, daily = ticks
+    updated = _deps_updated(ignored)
+    young, recent = ~sometimes.since(updated), ~daily.since(updated)
+    due = ((hourly & young) | (sometimes & recent) | daily).with_label("due")
     return (dg.AutomationCondition.execution_failed() & due).with_label("failed_and_due")
 
 
@@ -94,11 +100,25 @@ def follows_ledger() -> Condition:
     )
 
 
-def new_records(champion: dg.AssetKey) -> Condition:
-    """Score new and changed records; they wait for the first champion, and a later one scores what comes after it."""
+def new_records(champion: dg.AssetKey, refusals: dg.AssetKey) -> Condition:
+    """Score new and changed records; they wait for the first champion, and a later one scores what comes after it.
+
+    What the champion could not score is no failure that passes: it is for the next champion, or for its next records.
+
+    Parameters
+    ----------
+    refusals
+        An asset with an event for every batch, each time that the champion could not score it.
+    """
+    requested, scored = dg.AutomationCondition.newly_requested(), dg.AutomationCondition.newly_updated()
+    refusal = dg.AutomationCondition.asset_matches(refusals, dg.AutomationCondition.newly_updated())
+    # Two memories, for the same reason as there is one per trigger.
+    refused = (refusal.since(requested) & refusal.since(scored)).with_label("refused")
+    another = dg.AutomationCondition.asset_matches(champion, dg.AutomationCondition.newly_updated())
     return _named(
         "new_records",
-        _remembered(_deps_updated((champion,)), _known_before(), _failed_and_due()),
+        _remembered(_deps_updated((champion,)), _known_before(), ~refused & _failed_and_due((champion,)))
+        | (another.since(requested) & refused).with_label("refused_by_another_champion"),
         ~dg.AutomationCondition.any_deps_missing(),
     )
 

@@ -70,6 +70,7 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
             table.wafer_table,
             *(asset.map_asset_specs(_governed) for asset in modelling),
             *batch_assets(load_schema("prediction")),
+            predictions.unscored_batches,
             predictions.score_batches,
         ],
         asset_checks=CHECKS,

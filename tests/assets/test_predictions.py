@@ -20,7 +20,7 @@ from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from wafer_assets.assets.batches import ingest_batch, landing_key
-from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
+from wafer_assets.assets.predictions import PREDICTIONS, REFUSALS, prediction_key, report_key
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain import scoring, simulation
 from wafer_assets.domain.config import ModelConfig
@@ -178,6 +178,7 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: 
 def test_without_a_champion_batches_wait(line: Line, good: dict[str, bytes]) -> None:
     tags = line.ingested(good)
     assert "3 batches wait" in failure(line.run("predict", tags))
+    assert line.instance.get_materialized_partitions(REFUSALS) == set(good)
     line.promote(line.register(bundle_bytes(0)))
     assert line.run("predict", tags).success
     assert line.waiting() == []
@@ -319,6 +320,7 @@ def test_a_bundle_of_another_contract_is_refused_by_name(line: Line, good: dict[
     assert next(iter(good)) in message
     assert "2.0" in message
     assert line.predictions.scored() == {}
+    assert line.instance.get_materialized_partitions(REFUSALS) == set(good)
 
 
 def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(line: Line, good: dict[str, bytes]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wafer_assets.domain.scoring import Bundle, Scores
 
 PREDICTIONS = dg.AssetKey(["prediction", "predictions"])
+REFUSALS = dg.AssetKey(["prediction", "unscored_batches"])
 READ_TRIES = 3  # of a batch that is replaced while it is scored
 LISTED = 20  # wafers of the inspection list that the UI shows; the report shows all
 
@@ -33,6 +34,18 @@ def prediction_key(batch: str) -> str:
 def report_key(batch: str) -> str:
     """Return the key in the lake bucket of a batch's report."""
     return f"prediction/reports/{batch.removesuffix('.csv')}.html"
+
+
+# Nobody materializes a refusal: scoring reports it, and so the batch waits for another champion.
+unscored_batches = dg.AssetSpec(
+    REFUSALS,
+    deps=[dg.AssetKey(["prediction", "wafer_records"])],
+    description="A batch that the champion of the time could not score, with the reason. It is tried again when its "
+    "records or the champion change, and not before.",
+    group_name="prediction",
+    owners=OWNERS,
+    partitions_def=BATCHES["prediction"],
+)
 
 
 @dg.multi_asset(
@@ -50,7 +63,7 @@ def report_key(batch: str) -> str:
             # Every batch has an event of its own, but one output would mark all batches of a range at once.
             skippable=True,
             code_version="1",
-            automation_condition=new_records(training_key("champion")),
+            automation_condition=new_records(training_key("champion"), REFUSALS),
         )
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -78,6 +91,7 @@ def score_batches(
     try:
         version, bundle = load_champion(tracking)
     except NoChampionError as error:
+        yield from (_refusal(batch, str(error)) for batch in accepted)
         raise dg.Failure(
             f"{error} {len(accepted)} batches wait, and are scored once there is one.", allow_retries=False
         ) from error
@@ -89,6 +103,7 @@ def score_batches(
             if is_outage(error):
                 raise
             failed.append(f"{batch}: {in_short(error)}")
+            yield _refusal(batch, f"{version.name} version {version.version}: {in_short(error)}")
         if number % 10 == 0 or number == len(accepted):
             context.log.info(f"{number - len(failed)} of {len(accepted)} batches scored")
     if failed:
@@ -97,6 +112,10 @@ def score_batches(
             f"{' '.join(failed)}",
             allow_retries=False,
         )
+
+
+def _refusal(batch: str, reason: str) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(REFUSALS, partition=batch, metadata={"reason": reason})
 
 
 def _withdraw(manifest: BatchManifest, s3: S3Store, predictions: PredictionStore) -> dg.AssetMaterialization:
