@@ -46,8 +46,8 @@ types: setup
 validate: setup
 	@$(BIN)/dagster definitions validate
 
-unit: setup ## Run the tests alone; ARGS=... goes to pytest.
-	@$(BIN)/pytest $(ARGS)
+unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
+	@$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
 
 test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
 	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)

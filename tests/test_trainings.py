@@ -105,7 +105,7 @@ def test_trainings_that_do_not_see_each_other_do_not_mix(wafers: Settings, tmp_p
         assert run_job(other, instance, "train", resources=resources).success
     ended(first)
 
-    tracking, log = Tracking(wafers.mlflow), PromotionLog(wafers)
+    tracking, log = Tracking(wafers), PromotionLog(wafers)
     decisions = log.history(wafers.mlflow.model_name)
     assert len(decisions) == 2
     for seed, components in ((1, 3), (2, 20)):
