@@ -1,17 +1,12 @@
 """Experiment tracking and the model registry: all that the platform does with MLflow goes through `Tracking`.
 
-One Dagster run is one MLflow run, whatever process or pod its steps run in. dagster-mlflow does most of it:
-in every step it makes the MLflow run with the tag `dagster_run_id` the active one. `Tracking` stands in front
-of it for what it leaves open:
+One Dagster run is one MLflow run, whatever process or pod its steps run in: steps find it by the tag
+`dagster_run_id`, and `ElectedRuns` settles which one it is where two start at once. A step leaves the run open for
+the next one. How the whole Dagster run ended is for `Tracking.close`, called by whoever watches the run.
 
-- Two steps that start at once would each find no run and each start one. `Tracking` settles on one first
-  (`ElectedRuns`) and hands its id to dagster-mlflow.
-- Where one process serves several Dagster runs, it would go on logging to the first one's run. `Tracking`
-  detaches when a step ends, and leaves the run open for the next step.
-- It cannot know how the whole Dagster run ended. `Tracking.close` is for whoever watches the run.
-
-Inside ``with tracking.run(...)`` MLflow's own functions log to the run too. `TrackedRun` names its run in
-every call instead, so it works in any thread.
+No run is ever MLflow's active one, of which a process has one at a time: `TrackedRun` names its run in every
+call, so it works in any thread and in a process that serves several Dagster runs. MLflow's own functions and its
+autologging know nothing of it.
 """
 
 import io
@@ -26,11 +21,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path, PurePosixPath
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from dagster import BetaWarning, DagsterRun, DagsterRunStatus, get_dagster_logger
+from dagster import DagsterRun, DagsterRunStatus
 
 from resources.mongo import MongoStore
 from wafer_assets.settings import NotConfiguredError, Settings
@@ -305,47 +299,23 @@ class Tracking:
             import mlflow
 
             experiment_id = mlflow.set_experiment(self.settings.experiment).experiment_id
-            run = client.get_run(
-                self._elected_runs.settle(
-                    client,
-                    dagster_run.run_id,
-                    lambda: _runs_of(client, experiment_id, dagster_run.run_id),
-                    lambda: client.create_run(
-                        experiment_id,
-                        run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
-                        tags=_run_tags(dagster_run),
-                    ),
-                )
+            run_id = self._elected_runs.settle(
+                client,
+                dagster_run.run_id,
+                lambda: _runs_of(client, experiment_id, dagster_run.run_id),
+                lambda: client.create_run(
+                    experiment_id,
+                    run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
+                    tags=_run_tags(dagster_run),
+                ),
             )
             ui_url = self.settings.ui_url or client.tracking_uri
             try:
-                self._activate(run, dagster_run)
-                yield TrackedRun(client, self._elected_runs, run.info.run_id, experiment_id, ui_url)
+                yield TrackedRun(client, self._elected_runs, run_id, experiment_id, ui_url)
             except BaseException as error:
                 with _server_may_be_gone():
-                    mlflow.end_run(_end_of(error))
+                    client.set_terminated(run_id, _end_of(error))
                 raise
-            # Detach only: back to the status the step found, so that its success hides no other's failure.
-            mlflow.end_run(run.info.status)
-
-    def _activate(self, run: "Run", dagster_run: DagsterRun) -> None:
-        """Make `run` the active one through dagster-mlflow, which reads a legacy resource's context."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BetaWarning)
-            from dagster_mlflow.resources import MlFlow
-
-            MlFlow(  # type: ignore[no-untyped-call]
-                SimpleNamespace(
-                    log=get_dagster_logger(),
-                    run_id=dagster_run.run_id,
-                    dagster_run=SimpleNamespace(job_name=run.info.run_name),
-                    resource_config={
-                        "mlflow_tracking_uri": self.settings.tracking_uri,
-                        "experiment_name": self.settings.experiment,
-                        "mlflow_run_id": run.info.run_id,
-                    },
-                )
-            )
 
     def close(self, dagster_run_id: str, status: DagsterRunStatus) -> None:
         """End the MLflow run of a Dagster run as that one ended, with the nested runs that are still open.

@@ -149,9 +149,14 @@ def test_a_later_step_does_not_hide_an_earlier_failure(tracking: Tracking, clien
     run = dagster_run()
     with pytest.raises(ValueError, match="too few"), tracking.run(run):
         raise ValueError("too few faults")
-    with tracking.run(run):
-        pass
-    assert [found.info.status for found in all_runs(client, tracking)] == ["FAILED"]
+    (failed,) = all_runs(client, tracking)
+    with tracking.run(run) as later:
+        later.log_metrics({"auc": 0.7})
+        (meanwhile,) = all_runs(client, tracking)
+    (found,) = all_runs(client, tracking)
+    assert [each.info.status for each in (failed, meanwhile, found)] == ["FAILED"] * 3
+    assert found.info.end_time == meanwhile.info.end_time == failed.info.end_time
+    assert found.data.metrics == {"auc": 0.7}
 
 
 def test_an_interrupted_step_kills_its_runs(tracking: Tracking, client: "MlflowClient") -> None:
@@ -214,10 +219,10 @@ def test_one_process_serves_several_dagster_runs_one_after_the_other(
     import mlflow
 
     for auc in (0.6, 0.7):
-        with tracking.run(dagster_run()):
-            mlflow.log_metric("auc", auc)
+        with tracking.run(dagster_run()) as run:
+            run.log_metrics({"auc": auc})
+            assert mlflow.active_run() is None, "whatever else the process does would be logged to this run"
     assert sorted(run.data.metrics["auc"] for run in all_runs(client, tracking)) == [0.6, 0.7]
-    assert mlflow.active_run() is None
 
 
 HOUR = 3600.0
