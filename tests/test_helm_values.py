@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dagster import DagsterEventType, DagsterInstance, OpExecutionContext, job, op
 from dagster._config import process_config, resolve_to_config_type
 from dagster._core.errors import DagsterInvalidConfigError
 from dagster._core.instance.config import dagster_instance_config
@@ -27,9 +29,10 @@ from kubernetes.client import ApiClient, V1Job
 from kubernetes_validate import validate
 from pydantic import ValidationError
 
+from resources.s3 import S3Store
 from tests.chart import BASE, EKS, LOCAL, RELEASE, chart_version, instance_config, load_values
 from wafer_assets.instance import dagster_home
-from wafer_assets.settings import load_settings
+from wafer_assets.settings import Settings, load_settings
 
 ENVIRONMENTS = {"eks": EKS, "local": LOCAL}
 CHART = os.environ.get("WAFER_DAGSTER_CHART")
@@ -280,6 +283,56 @@ def test_production_speaks_to_aws_and_a_laptop_to_its_own_s3() -> None:
     logs = {name: instance_config(load_values(BASE, file))["compute_logs"] for name, file in ENVIRONMENTS.items()}
     assert "endpoint_url" not in logs["eks"]["config"]
     assert logs["local"]["config"]["endpoint_url"].startswith("http://")
+
+
+def test_what_a_step_prints_is_read_from_the_bucket_while_it_runs_and_afterwards(
+    values: dict[str, Any], settings: Settings, s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As the pods' environment has them: neither is in the instance's file.
+    for name, secret in (
+        ("AWS_ACCESS_KEY_ID", settings.s3.access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", settings.s3.secret_access_key),
+    ):
+        assert secret is not None
+        monkeypatch.setenv(name, secret.get_secret_value())
+    logs = instance_config(values)["compute_logs"]
+    here = {"bucket": s3.lake, "endpoint_url": settings.s3.endpoint_url, "upload_interval": 1}
+
+    def pod(name: str) -> DagsterInstance:
+        config = logs | {"config": logs["config"] | here | {"local_dir": str(tmp_path / name / "logs")}}
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dagster.yaml").write_text(yaml.safe_dump({"compute_logs": config}))
+        return DagsterInstance.from_config(str(tmp_path / name))
+
+    with pod("run") as runs, pod("webserver") as reads:
+
+        def printed(run_id: str) -> bytes | None:
+            (event,) = runs.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED)
+            assert event.dagster_event is not None
+            key = reads.compute_log_manager.build_log_key_for_run(
+                run_id, event.dagster_event.logs_captured_data.file_key
+            )
+            return reads.compute_log_manager.get_log_data(key).stdout
+
+        @op
+        def say(context: OpExecutionContext) -> None:
+            print("a model of two clusters", flush=True)  # noqa: T201
+            waited_until = time.monotonic() + 30
+            while not printed(context.run_id) and time.monotonic() < waited_until:
+                time.sleep(0.1)
+            # A pod that is killed now has said so much.
+            assert printed(context.run_id) == b"a model of two clusters\n"
+            print("trained", flush=True)  # noqa: T201
+
+        @job
+        def train() -> None:
+            say()
+
+        run_id = train.execute_in_process(instance=runs).run_id
+        assert printed(run_id) == b"a model of two clusters\ntrained\n"
+    folder = f"dagster/storage/{run_id}/compute_logs/"
+    assert {item.key.rpartition(".")[2] for item in s3.list_objects(s3.lake, folder)} >= {"out", "err"}
+    assert not list((tmp_path / "run" / "logs").rglob("*.out"))
 
 
 # Run pods
