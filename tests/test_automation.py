@@ -207,7 +207,8 @@ def test_what_stays_without_outcome_is_reported_after_pauses_that_grow_up_to_a_d
     settings: Settings, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, hours = [1_000_000.0], 2
-    monkeypatch.setattr("sensors.landing.time.time", lambda: now[0])
+    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
+    monkeypatch.setattr("time.time", lambda: now[0])  # pauses are measured from the times of Dagster's events
     name = next(iter(good))
     patient = settings.model_copy(update={"automation": AutomationSettings(retry_minutes=hours * 60)})
     with dg.DagsterInstance.ephemeral() as instance:
@@ -234,7 +235,7 @@ def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_
     flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1_000_000.0]
-    monkeypatch.setattr("sensors.landing.time.time", lambda: now[0])
+    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
     name = next(iter(good))
     flow.drop({name: good[name]})
     flow.tick()

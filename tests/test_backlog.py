@@ -131,7 +131,7 @@ def test_only_predictions_that_are_lost_in_some_store_are_made_again(scored: Set
     after = {batch: item.scored_at for batch, item in store.scored().items()}
     assert {batch for batch in before if after[batch] != before[batch]} == {names[0], names[2]}
 
-    store.withdraw(names[1])
+    store._database["scored_batches"].delete_one({"_id": names[1]})
     with open_instance(scored) as instance:
         instance.wipe_assets([PREDICTIONS])
     assert waiting(scored) == names

@@ -21,6 +21,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, Tracking
 from resources.promotions import PromotionLog
+from resources.run_launcher import RunProcess
 from resources.trainings import POOL
 from tests.conftest import environment_of
 from tests.landing import land
@@ -194,13 +195,17 @@ def test_the_next_training_begins_when_the_process_of_the_one_before_is_gone(
 
 
 def recorded(instance: dg.DagsterInstance, job: str, *, daemon: bool) -> dg.DagsterRun:
-    """Record a run that is at work, of a daemon or of the command line."""
+    """Record a run that is at work, of a daemon or of a command."""
     definition = build_defs(Settings()).resolve_job_def(job)
     location = InProcessCodeLocationOrigin(
         LoadableTargetOrigin(executable_path=sys.executable, module_name="wafer_assets.definitions")
     )
-    origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job) if daemon else None
-    return instance.create_run_for_job(definition, status=dg.DagsterRunStatus.STARTED, remote_job_origin=origin)
+    return instance.create_run_for_job(
+        definition,
+        status=dg.DagsterRunStatus.STARTED,
+        tags={} if daemon else RunProcess.current().tags,
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
+    )
 
 
 def test_a_training_of_the_daemon_is_waited_for_while_there_is_a_daemon(

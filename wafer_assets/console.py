@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-output = Console(highlight=False)
+# Whoever pipes a table wants a row on a line.
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 """The result of a command, which can be piped."""
 
 console = Console(stderr=True, highlight=False)
