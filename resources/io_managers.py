@@ -136,8 +136,10 @@ class _LakeIOManager(dg.IOManager):
             else:
                 content, metadata = self._read_own(_own_key(source, step.dagster_run, self.extension), latest)
         except ObjectNotFoundError:
+            # What ops inside a graph hand on can be made by their whole asset alone.
+            remedy = f"Materialize {name} first." if latest else "Start the job `train`."
             raise NotMaterializedError(
-                f"{name} has no value: {self._uri(latest or name)} does not exist. Materialize {name} first."
+                f"{name} has no value: {self._uri(latest or name)} does not exist. {remedy}"
             ) from None
         if step is not None:
             self._note(name, metadata, step)

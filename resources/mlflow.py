@@ -98,7 +98,7 @@ class BundleUnusableError(RuntimeError):
 
     def __init__(self, version: "BundleVersion") -> None:
         super().__init__(
-            f"version {version.version} of {version.name} is unusable: its file {_BUNDLE_FILE} cannot be downloaded. "
+            f"version {version.version} of {version.name} is unusable: its file {_BUNDLE_FILE} cannot be read. "
             "Go back to the champion before it with `wafer models rollback`, or train again."
         )
 
@@ -340,16 +340,15 @@ class Tracking:
             runs = _runs_of(client, experiment.experiment_id, dagster_run_id)
             if not runs:
                 return
-            elected = self._elected_runs.elect(dagster_run_id, runs[0].info.run_id)
+            # One alone was elected or will never be: MongoDB need not be there to end it.
+            elected = runs[0].info.run_id
+            if len(runs) > 1:
+                elected = self._elected_runs.elect(dagster_run_id, elected)
             for run in runs:
                 if run.info.run_id != elected:  # whoever created it died before deleting it
                     client.delete_run(run.info.run_id)
-                    continue
-                for nested in client.search_runs([experiment.experiment_id], _nested_in(run.info.run_id)):
-                    if nested.info.status == "RUNNING":
-                        client.set_terminated(nested.info.run_id, end)
-                if run.info.status != end:
-                    client.set_terminated(run.info.run_id, end)
+                else:
+                    _end_with_nested(client, run, end)
 
     def register_bundle(
         self,
@@ -529,6 +528,14 @@ class Tracking:
             if isinstance(error.__context__, requests.RequestException):
                 raise TrackingUnreachableError(uri) from error
             raise
+
+
+def _end_with_nested(client: "MlflowClient", run: "Run", end: RunEnd) -> None:
+    for nested in client.search_runs([run.info.experiment_id], _nested_in(run.info.run_id)):
+        if nested.info.status == "RUNNING":
+            client.set_terminated(nested.info.run_id, end)
+    if run.info.status != end:
+        client.set_terminated(run.info.run_id, end)
 
 
 def _runs_of(client: "MlflowClient", experiment_id: str, dagster_run_id: str) -> "Sequence[Run]":

@@ -1,9 +1,9 @@
 """Errors of the stores: whose fault they are, and what they say."""
 
-# Not authorised, authentication failed, out of disk space: the server answers, and so it does everybody.
-_SERVER_CODES = {13, 18, 14031}
+# What MongoDB says of a document alone: a bad value, a failed validation, too much for a transaction, too large, a
+# duplicate key. What else it refuses, such as for a full disk, a quota or a missing right, it refuses everybody.
+_DOCUMENT_CODES = {2, 121, 388, 10334, 11000}
 _LENGTH = 500  # characters of a message
-_TRANSIENT_LABELS = ("RetryableWriteError", "TransientTransactionError", "UnknownTransactionCommitResult")
 
 
 def is_outage(error: BaseException) -> bool:
@@ -13,18 +13,16 @@ def is_outage(error: BaseException) -> bool:
     is not for a document that MongoDB does not take, and for an error of our own.
     """
     from botocore.exceptions import BotoCoreError, ClientError
-    from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+    from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
 
     from resources.batch_documents import StoringTooSlowError
     from wafer_assets.settings import NotConfiguredError
 
+    if isinstance(error, BulkWriteError) and (refused := (error.details or {}).get("writeErrors")):
+        return refused[0].get("code") not in _DOCUMENT_CODES
     if isinstance(error, PyMongoError):
-        return (
-            isinstance(error, ConnectionFailure | ConfigurationError)
-            or error.timeout
-            or (isinstance(error, OperationFailure) and error.code in _SERVER_CODES)
-            or any(map(error.has_error_label, _TRANSIENT_LABELS))
-        )
+        of_document = isinstance(error, OperationFailure) and error.code in _DOCUMENT_CODES
+        return not (of_document or isinstance(error, DocumentTooLarge))
     return isinstance(
         error, BotoCoreError | ClientError | StoringTooSlowError | NotConfiguredError | OSError | MemoryError
     )

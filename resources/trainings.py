@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
 from resources.s3 import S3Store
 
@@ -75,8 +77,14 @@ def training_folder(training: str) -> str:
     return f"runs/{training}/"
 
 
-def sweep(s3: S3Store, run: dg.DagsterRun) -> None:
-    """Delete what the steps of a run that succeeded handed on; its results stay readable as the latest."""
+def forget(instance: dg.DagsterInstance, s3: S3Store, run: dg.DagsterRun) -> None:
+    """Delete what the steps of a training that succeeded handed on; its results stay readable as the latest.
+
+    Where a re-execution of it is at work, that one needs it and deletes it in the end.
+    """
+    at_work = dg.RunsFilter(tags={ROOT_RUN_ID_TAG: training_id(run)}, statuses=NOT_FINISHED_STATUSES)
+    if instance.get_runs_count(at_work):
+        return
     for item in s3.list_objects(s3.lake, training_folder(training_id(run))):
         s3.delete(s3.lake, item.key)
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 MAX_LISTED = 10  # batches, steps or assets in a message
 MAX_ERROR = 500  # characters
 MAX_EVENTS = 500  # a tick
-TOLD_AGAIN = timedelta(days=1)  # although nothing but the time has changed
 MAX_COMPARED = 20  # runs before one that failed
 _RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _PARTITION_TAGS = ("dagster/partition", *_RANGE_TAGS)
@@ -45,7 +43,7 @@ def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.Resourc
         return
     failures = context.get_step_failure_events()
     if _is_told(context.instance, run, failures):
-        context.log.info("The same run failed for the same reason less than a day before, and people were told.")
+        context.log.info("The same run failed for the same reason today already, and people were told.")
         return
     name = _run_name(run)
     errors = [step_error(event) for event in failures] or [_run_error(context.failure_event)]
@@ -59,7 +57,7 @@ def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.Resourc
 
 
 def _is_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failures: Sequence[dg.DagsterEvent]) -> bool:
-    """Return whether the last run over the same failed in the same way, less than a day before."""
+    """Return whether the last run over the same failed in the same way, on the same day (UTC)."""
     own = instance.get_run_record_by_id(run.run_id)
     if own is None or not failures:
         return False
@@ -67,7 +65,7 @@ def _is_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failures: Sequenc
         job_name=run.job_name,
         statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE],
         tags={name: run.tags[name] for name in _PARTITION_TAGS if name in run.tags},
-        created_after=own.create_timestamp - TOLD_AGAIN,
+        created_after=own.create_timestamp.replace(hour=0, minute=0, second=0, microsecond=0),
     )
     before = [record.dagster_run for record in instance.get_run_records(same, MAX_COMPARED, cursor=run.run_id)]
     assets = run.asset_selection or frozenset()

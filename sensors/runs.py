@@ -4,7 +4,7 @@ import dagster as dg
 
 from resources.mlflow import Tracking
 from resources.s3 import S3Store
-from resources.trainings import sweep
+from resources.trainings import forget
 
 
 def _mlflow_closer(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
@@ -25,13 +25,13 @@ def _mlflow_closer(status: dg.DagsterRunStatus) -> dg.SensorDefinition:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Deletes what the steps of a successful run handed to each other; a failed run may be continued.",
 )
-def sweep_handed_on(context: dg.RunStatusSensorContext, s3: dg.ResourceParam[S3Store]) -> None:
+def forget_handed_on(context: dg.RunStatusSensorContext, s3: dg.ResourceParam[S3Store]) -> None:
     """Delete what nobody needs any more."""
-    sweep(s3, context.dagster_run)
+    forget(context.instance, s3, context.dagster_run)
 
 
 RUN_SENSORS = [
-    sweep_handed_on,
+    forget_handed_on,
     *(
         _mlflow_closer(status)
         for status in (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)

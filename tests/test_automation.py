@@ -241,7 +241,7 @@ def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_
     flow.tick()
 
     def refused(*_: object, **__: object) -> None:
-        raise WriteError("this document is not liked", 999)
+        raise WriteError("this document is not liked", 121)
 
     with monkeypatch.context() as patched:
         patched.setattr(WaferStore, "replace_batch", refused)

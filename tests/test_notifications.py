@@ -1,13 +1,13 @@
 """Failures reach people: runs that failed for good, and files that broke the contract, each once."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
 from schemas.loader import Line
@@ -180,15 +180,22 @@ def test_what_fails_again_for_the_same_reason_is_told_once(inbox: Inbox, instanc
     assert told_of(instance, inbox, "Send those again.", tags=range_of | {"dagster/asset_partition_range_end": "c"})
 
 
-def test_what_fails_again_after_a_success_or_a_day_is_told_again(
-    inbox: Inbox, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+def test_what_fails_again_after_a_success_or_on_another_day_is_told_again(
+    inbox: Inbox, instance: dg.DagsterInstance
 ) -> None:
     assert told_of(instance, inbox)
     instance.add_run(dg.DagsterRun("break_down", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS))
     assert told_of(instance, inbox)
     assert not told_of(instance, inbox)
-    monkeypatch.setattr("sensors.notifications.TOLD_AGAIN", timedelta(0))
-    assert told_of(instance, inbox)
+    told = []
+    for time in (f"2099-01-{day:02} {hour:02}:07:00" for day in (1, 2, 3) for hour in (0, 12)):
+        ended, before = failed_run(instance), len(inbox.messages)
+        with instance.run_storage.connect() as storage:
+            dated = text("UPDATE runs SET create_timestamp = :time WHERE run_id = :run")
+            storage.execute(dated, {"time": time, "run": ended.run_id})
+        tell(instance, ended, notifier(inbox))
+        told.append(len(inbox.messages) > before)
+    assert told == [True, False] * 3
 
 
 # Quarantine

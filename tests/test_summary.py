@@ -140,3 +140,14 @@ def test_the_terminal_says_when_there_are_more_batches(instance: dg.DagsterInsta
     assert "Scored batches" in shown()
     report_many(instance, LISTED)
     assert f"The latest {LISTED} scored batches" in shown()
+
+
+def test_the_champion_is_the_one_of_now_whatever_a_later_training_decided(instance: dg.DagsterInstance) -> None:
+    def report(asset: str, **metadata: object) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization(["training", asset], metadata=metadata))
+
+    bundle = dict.fromkeys(("model", "alias", "policy", "mlflow_run_id"), "a text")
+    report("model_bundle", training="a training", version=2, alarm_threshold=0.1, **bundle)
+    report("champion", training="a training", decision="keep", reasons="- It is no better.")
+    report("champion", decision="promote", reasons="- By a person: It is needed.", champion_version=1)
+    assert read_summary(instance)["champion"]["version"] == 1

@@ -18,7 +18,7 @@ from resources.s3 import InvalidKeyError, S3Store, require_plain_key
 from schemas.loader import Line
 from wafer_assets.assets.batches import quarantine_folder, validated_key
 from wafer_assets.assets.common import training_key
-from wafer_assets.assets.predictions import PREDICTIONS
+from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.landing import DATA_VERSION, waiting_batches
 
@@ -70,7 +70,12 @@ def unscored_batches(
         if {item.csv, item.report} <= kept and told.get(batch, {}).get(DATA_VERSION) == item.data_version
     }
     waiting = set(waiting_batches(known, scored))
-    return [item for item in known if item.batch in waiting or (item.sha256 and item.batch not in whole)]
+    return [
+        item
+        for item in known
+        if item.batch in waiting
+        or (item.batch not in whole if item.sha256 else {prediction_key(item.batch), report_key(item.batch)} & kept)
+    ]
 
 
 def training_left(

@@ -28,7 +28,7 @@ from jobs.training import TRAIN, TRAIN_END_TO_END
 from resources.mlflow import Tracking, TrackingUnreachableError
 from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
-from resources.trainings import sweep
+from resources.trainings import forget
 from wafer_assets import definitions
 from wafer_assets.console import LOGGER, console, view
 from wafer_assets.settings import Settings
@@ -105,18 +105,23 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 def _end_lost_runs(settings: Settings, instance: dg.DagsterInstance) -> None:
     """End the runs of commands on this host whose process is gone; a daemon does the same, but none need be running."""
+    if settings.mlflow.tracking_uri is None:
+        return  # that the run is unfinished reminds a later command of its MLflow run
     unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: RunProcess.current().host}))
     for run in unfinished:
         process = RunProcess.of(run)
         if process is None or not process.is_gone:
             continue
-        canceled = run.status == dg.DagsterRunStatus.CANCELING
+        now = instance.get_run_by_id(run.run_id)
+        if now is None or now.is_finished:  # since it was listed
+            continue
+        canceled = now.status == dg.DagsterRunStatus.CANCELING
         try:
             Tracking(settings).close(
                 run.run_id, dg.DagsterRunStatus.CANCELED if canceled else dg.DagsterRunStatus.FAILURE
             )
         except TrackingUnreachableError:
-            continue  # that the run is unfinished reminds the next command of its MLflow run
+            continue  # a later command does it
         if canceled:
             instance.report_run_canceled(run, PROCESS_IS_GONE)
         else:
@@ -227,7 +232,7 @@ def run_job(
         if ended is not None and ended.is_finished:
             Tracking(settings).close(run_id, ended.status)
             if ended.is_success:
-                sweep(S3Store(settings), ended)
+                forget(instance, S3Store(settings), ended)
     if ended is not None and ended.status == dg.DagsterRunStatus.CANCELED:
         raise KeyboardInterrupt
     return result

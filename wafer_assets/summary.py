@@ -65,7 +65,7 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
         summary["registered"] = {
             name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
         }
-    if champion := trained("champion"):
+    if champion := _metadata(instance, "champion"):  # what predicts now, whoever decided
         summary["champion"] = {
             "version": champion.get("champion_version"),
             "decision": champion["decision"],

@@ -1,6 +1,7 @@
 """Which values a step gets where several runs write them, on a small line of assets like the real one's."""
 
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import dagster as dg
 import pandas as pd
@@ -11,7 +12,7 @@ from dagster._core.execution.api import execute_run
 from resources.io_managers import FrameIOManager
 from resources.model_config import FaultModelConfig
 from resources.s3 import S3Store
-from resources.trainings import POOL, MixedTrainingsError, Provenance, sweep, training_folder
+from resources.trainings import POOL, MixedTrainingsError, Provenance, forget, training_folder
 from wafer_assets.domain.table import frame_hash
 
 
@@ -123,7 +124,7 @@ def test_a_table_that_is_rewritten_during_a_training_of_some_assets_is_not_mixed
 
 def test_one_asset_alone_works_on_the_latest_values_of_one_training(line: Line) -> None:
     first = line.run(seed=3)
-    sweep(line.s3, first.dagster_run)
+    forget(line.instance, line.s3, first.dagster_run)
     alone = line.run("bundle", seed=3)
     row, origin = line.latest()
     assert (row["seed"], row["seed of centre"], origin.training) == (3, 3, alone.run_id)
@@ -182,6 +183,26 @@ def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_wha
     folder = training_folder(result.run_id)
     kept = {item.key.removeprefix(folder) for item in line.s3.list_objects(line.s3.lake, folder)}
     assert kept == {"table.parquet", "scale.parquet", "centre.parquet", "bundle.parquet"}
-    sweep(line.s3, result.dagster_run)
+    forget(line.instance, line.s3, result.dagster_run)
     assert line.s3.list_objects(line.s3.lake, "runs/") == []
     assert line.latest()[1].training == result.run_id
+
+
+def test_what_a_reexecution_at_work_needs_is_not_deleted(line: Line) -> None:
+    first = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
+    again = dg.DagsterRun(
+        "train",
+        run_id=str(uuid4()),
+        status=dg.DagsterRunStatus.STARTED,
+        root_run_id=first.run_id,
+        parent_run_id=first.run_id,
+        tags={"dagster/root_run_id": first.run_id, "dagster/parent_run_id": first.run_id},
+    )
+    line.instance.add_run(again)
+    key = f"{training_folder(first.run_id)}a step/a value.skops"
+    line.s3.put(line.s3.lake, key, b"needed")
+    forget(line.instance, line.s3, first)
+    assert line.s3.exists(line.s3.lake, key)
+    line.instance.report_run_canceled(again)
+    forget(line.instance, line.s3, first)
+    assert not line.s3.exists(line.s3.lake, key)

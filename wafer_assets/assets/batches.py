@@ -270,8 +270,8 @@ def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferS
             raise
         raise BatchFailedError(
             source.etag,
-            f"{in_short(error)}. It is tried again when the file, the contract or the platform has changed, "
-            f"or with `wafer ingest --line {line} --from {batch} --to {batch}`.",
+            f"{in_short(error)}. It is tried again when the file, the contract's version or the platform's code has "
+            f"changed, or with `wafer ingest --line {line} --from {batch} --to {batch}`.",
         ) from error
 
 

@@ -41,7 +41,7 @@ unscored_batches = dg.AssetSpec(
     REFUSALS,
     deps=[dg.AssetKey(["prediction", "wafer_records"])],
     description="A batch that the champion of the time could not score, with the reason. It is tried again when its "
-    "records or the champion change, and not before.",
+    "records change or a champion is decided on, and not before.",
     group_name="prediction",
     owners=OWNERS,
     partitions_def=BATCHES["prediction"],

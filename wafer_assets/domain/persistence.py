@@ -59,7 +59,7 @@ class NotAnObject(ValueError):
     code = "not_an_object"
 
 
-class NewerFormat(NotAnObject):
+class NewerFormat(ValueError):
     """The bytes are of a format that a newer version of this platform writes."""
 
     code = "newer_format"
