@@ -8,7 +8,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots test test-kubernetes lint types validate unit image image-tag lock clean
+.PHONY: help setup demo serve dev screenshots test test-slow test-kubernetes lint types validate unit image image-tag lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,7 +47,10 @@ validate: setup
 	@$(BIN)/dagster definitions validate
 
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
-	@$(BIN)/pytest --numprocesses=2 --dist=worksteal $(ARGS)
+	@$(BIN)/pytest --numprocesses=2 --dist=worksteal -m 'not slow' $(ARGS)
+
+test-slow: setup ## Run the tests that take minutes each: demos that are killed, or whose stores are lost.
+	@$(BIN)/pytest --numprocesses=2 --dist=worksteal -m slow $(ARGS)
 
 test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
 	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)

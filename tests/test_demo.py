@@ -25,6 +25,8 @@ from wafer_assets.assets.predictions import prediction_key, report_key
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 WAFER = str(Path(sys.executable).with_name("wafer"))
 FILES, TO_SCORE = 3, 2
 
