@@ -75,7 +75,7 @@ def test_a_ledger_that_a_killed_run_never_wrote_is_written(settings: Settings, m
     drop(settings, "training", good_files("training", 2))
     with monkeypatch.context() as cut:
         cut.setattr(
-            "wafer_assets.assets.batches._ledger_metadata", lambda _: (_ for _ in ()).throw(SystemExit("killed"))
+            "wafer_assets.assets.batches._ledger_metadata", lambda *_: (_ for _ in ()).throw(SystemExit("killed"))
         )
         CliRunner().invoke(main, ["ingest"])
     with open_instance(settings) as instance:
