@@ -151,7 +151,7 @@ def values_for(settings: Settings, postgres: Postgres, folder: Path) -> dict[str
                 }
             }
         },
-        "dagsterDaemon": {"runMonitoring": {"pollIntervalSeconds": 5, "freeSlotsAfterRunEndSeconds": 5}},
+        "dagsterDaemon": {"runMonitoring": {"pollIntervalSeconds": 5}},
         "runLauncher": {
             "config": {"k8sRunLauncher": {"runK8sConfig": {"jobSpecConfig": {"ttlSecondsAfterFinished": TTL_SECONDS}}}}
         },
