@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -311,5 +312,10 @@ def stop_sensors(client: DagsterGraphQLClient) -> None:
     """Let nothing start by itself: the tests say what runs."""
     (repository,) = wait_for("the code location", lambda: client._execute(SENSORS)["repositoriesOrError"].get("nodes"))
     for sensor in repository["sensors"]:
-        answer = client._execute(STOP, {"id": sensor["sensorState"]["id"]})["stopSensor"]
-        assert answer["instigationState"]["status"] == "STOPPED", answer
+        # Refused where the daemon's first tick writes the same sensor's first state between our read and our write.
+        wait_for(f"{sensor['name']} to stop", partial(is_stopped, client, sensor["sensorState"]["id"]))
+
+
+def is_stopped(client: DagsterGraphQLClient, sensor: str) -> bool:
+    stopped = client._execute(STOP, {"id": sensor})["stopSensor"]
+    return bool(stopped.get("instigationState", {}).get("status") == "STOPPED")
