@@ -50,7 +50,7 @@ def main(drops: tuple[int, ...], stream: int, rate: float, known: int, wafers: i
     file's delay in the stream runs from its upload to its records. Memory is sampled once a second.
     """
     from resources.local_services import LocalServices
-    from wafer_assets.instance import open_instance
+    from wafer_assets.cli.instance import open_instance
     from wafer_assets.settings import Settings
 
     figures: list[Figure] = []
@@ -141,7 +141,7 @@ class Watch:
     def send(self, path: Path) -> None:
         """Upload a file."""
         from resources.s3 import S3Store
-        from wafer_assets.assets.batches import landing_key
+        from wafer_assets.keys import landing_key
 
         store = S3Store(self.settings)
         store.put(store.landing, landing_key("training", path.name), path.read_bytes())
@@ -150,7 +150,7 @@ class Watch:
     def look(self) -> None:
         """Note what has arrived since the last look."""
         from resources.mongo import WaferStore
-        from wafer_assets.assets.common import training_key
+        from wafer_assets.keys import training_key
 
         now = time.time()
         for batch in WaferStore(self.settings).etags("training"):
@@ -280,10 +280,10 @@ def tick(known: int) -> list[Figure]:
     from resources.local_services import LocalServices
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.assets.batches import landing_key
+    from wafer_assets.cli.instance import open_instance
     from wafer_assets.definitions import build_defs
-    from wafer_assets.instance import open_instance
-    from wafer_assets.landing import changed_batches, report_raw_batches
+    from wafer_assets.keys import landing_key
+    from wafer_assets.operations.landing import changed_batches, report_raw_batches
     from wafer_assets.settings import Settings
 
     with (

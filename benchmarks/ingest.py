@@ -57,9 +57,11 @@ def ingest(files: int, seed: int) -> dict[str, float]:
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
     from wafer_assets.assets import batches
+    from wafer_assets.cli.instance import open_instance, run_job
     from wafer_assets.domain.simulation import simulate_batches
-    from wafer_assets.instance import open_instance, run_job
-    from wafer_assets.landing import PartitionRange, changed_batches, report_raw_batches
+    from wafer_assets.keys import landing_key
+    from wafer_assets.operations.landing import changed_batches, report_raw_batches
+    from wafer_assets.operations.ranges import PartitionRange
     from wafer_assets.settings import Settings
 
     seconds: dict[str, float] = defaultdict(float)
@@ -70,7 +72,7 @@ def ingest(files: int, seed: int) -> dict[str, float]:
     ):
         s3 = S3Store(settings)
         for batch in simulate_batches(files, line="training", seed=seed):
-            s3.put(s3.landing, batches.landing_key("training", batch.name), batch.content)
+            s3.put(s3.landing, landing_key("training", batch.name), batch.content)
         found = changed_batches("training", s3.list_objects(s3.landing), {})
         started = time.perf_counter()
         report_raw_batches(instance, "training", s3.landing, found)

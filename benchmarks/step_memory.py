@@ -48,8 +48,8 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
         return
     from resources.local_services import LocalServices
     from resources.s3 import S3Store
-    from wafer_assets.assets.batches import landing_key
     from wafer_assets.domain.simulation import simulate_batches
+    from wafer_assets.keys import landing_key
     from wafer_assets.settings import Settings
 
     rows = []
@@ -77,10 +77,11 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
 def measure(step: str) -> dict[str, float]:
     """Run one step on the services of the environment; its peak memory in MiB and its seconds."""
     from resources.s3 import S3Store
-    from wafer_assets.assets.common import training_key
+    from wafer_assets.cli.instance import open_instance
     from wafer_assets.definitions import build_defs
-    from wafer_assets.instance import open_instance
-    from wafer_assets.landing import PartitionRange, changed_batches, report_raw_batches
+    from wafer_assets.keys import training_key
+    from wafer_assets.operations.landing import changed_batches, report_raw_batches
+    from wafer_assets.operations.ranges import PartitionRange
     from wafer_assets.settings import load_settings
 
     settings = load_settings()

@@ -27,9 +27,9 @@ from resources.trainings import (
     Provenance,
     is_training,
     require_fit,
-    training_folder,
     training_id,
 )
+from wafer_assets.keys import training_folder, value_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -233,11 +233,6 @@ class ObjectIOManager(_LakeIOManager):
         from wafer_assets.domain.persistence import load
 
         return load(content)
-
-
-def value_key(asset: dg.AssetKey, extension: str, partition: str | None = None) -> str:
-    """Return the key in the lake bucket of an asset's value."""
-    return "/".join([*asset.path, f"{partition or asset.path[-1]}.{extension}"])
 
 
 def _latest_key(context: dg.OutputContext | dg.InputContext, extension: str) -> str | None:

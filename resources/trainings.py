@@ -13,6 +13,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
 from resources.s3 import S3Store
+from wafer_assets.keys import training_folder
 
 POOL = "training"
 """The pool of all steps of the modelling line: one run at a time."""
@@ -70,11 +71,6 @@ def is_training(run: dg.DagsterRun) -> bool:
     """Return whether a run has a step of the modelling line."""
     pools = run.run_op_concurrency.all_pools if run.run_op_concurrency else None
     return POOL in (pools or ())
-
-
-def training_folder(training: str) -> str:
-    """Return where the lake keeps what the steps of a training hand on."""
-    return f"runs/{training}/"
 
 
 def forget(instance: dg.DagsterInstance, s3: S3Store, run: dg.DagsterRun) -> None:

@@ -1,5 +1,6 @@
 """Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
 
+from collections.abc import Mapping
 from time import time
 
 import dagster as dg
@@ -7,10 +8,10 @@ from pydantic import BaseModel
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Line, load_schema
+from schemas.loader import BatchSchema, Line
 from wafer_assets.assets.batches import ingestion_version
-from wafer_assets.backlog import stored_outcomes
-from wafer_assets.landing import (
+from wafer_assets.operations.backlog import stored_outcomes
+from wafer_assets.operations.landing import (
     due_batches,
     landed_batches,
     overdue_batches,
@@ -21,7 +22,6 @@ from wafer_assets.landing import (
     unknown_versions,
     vanished_batches,
 )
-from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings
 
 MOST_LOOKED_AT = 1_000  # files without outcome, at one look
@@ -34,7 +34,7 @@ class _Sweep(BaseModel):
     event: float = float("inf")
 
 
-def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinition:
+def landing_sensor(schema: BatchSchema, settings: AutomationSettings) -> dg.SensorDefinition:
     """Build the sensor of a line's files.
 
     It compares the listing with what Dagster was told before, so that a tick that was missed or that failed
@@ -42,7 +42,7 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
     server that was away or a run that was killed may be the reason, so it tells them again, after pauses that grow; but
     not what cannot be stored as long as file, contract and code are the same.
     """
-    version = ingestion_version(load_schema(line))
+    line, version = schema.line, ingestion_version(schema)
 
     @dg.sensor(
         name=f"land_{line}_batches",
@@ -88,6 +88,6 @@ def landing_sensor(line: Line, settings: AutomationSettings) -> dg.SensorDefinit
     return land
 
 
-def landing_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
+def landing_sensors(schemas: Mapping[Line, BatchSchema], settings: AutomationSettings) -> list[dg.SensorDefinition]:
     """Build the sensors of both lines."""
-    return [landing_sensor(line, settings) for line in BATCHES]
+    return [landing_sensor(schema, settings) for schema in schemas.values()]

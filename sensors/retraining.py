@@ -5,8 +5,9 @@ import time
 import dagster as dg
 
 from jobs.training import TRAIN, TRAIN_END_TO_END
-from wafer_assets.assets.common import latest_metadata, training_key
 from wafer_assets.domain.retraining import Retraining, decide_retraining
+from wafer_assets.keys import training_key
+from wafer_assets.operations.facts import latest_metadata
 from wafer_assets.settings import RetrainingSettings
 
 REASON = "wafer/reason"

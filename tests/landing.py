@@ -3,8 +3,9 @@
 import dagster as dg
 
 from resources.s3 import S3Store
-from wafer_assets.assets.batches import landing_key
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.keys import landing_key
+from wafer_assets.operations.landing import changed_batches, report_raw_batches
+from wafer_assets.operations.ranges import partition_ranges
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings
 

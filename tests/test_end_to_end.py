@@ -15,12 +15,12 @@ from resources.mlflow import Tracking
 from resources.mongo import WaferStore
 from schemas.loader import load_schema
 from tests.landing import land
-from wafer_assets.assets.common import training_key
+from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import sensor_readings, wafer_table
 from wafer_assets.domain.training import FaultModel
-from wafer_assets.instance import open_instance, run_job
+from wafer_assets.keys import training_key
 from wafer_assets.settings import Settings
 
 FAST = {"forest_trees": 20, "xgboost_trees": 20}

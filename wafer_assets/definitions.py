@@ -1,5 +1,6 @@
 """The whole platform in one place: which assets, checks, jobs and sensors there are, on which services."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,7 +15,7 @@ from resources.notifier import Notifier
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
-from schemas.loader import load_schema
+from schemas.loader import BatchSchema, Line, load_schema
 from sensors.automation import automation_sensors
 from sensors.landing import landing_sensors
 from sensors.notifications import NOTIFICATION_SENSORS
@@ -25,23 +26,35 @@ from wafer_assets.assets.batches import batch_assets
 from wafer_assets.assets.registry import model_bundle_asset
 from wafer_assets.automation import governed_retraining
 from wafer_assets.checks.models import CHECKS
-from wafer_assets.console import LOGGER, terminal_logger
+from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings, load_settings
 
+TERMINAL = "terminal"
+"""Name of the logger of runs that the `wafer` command makes, which their run config selects."""
 
-def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
+
+def build_defs(
+    settings: Settings,
+    schemas: Mapping[Line, BatchSchema] | None = None,
+    loggers: Mapping[str, dg.LoggerDefinition] | None = None,
+    **resources: Any,
+) -> dg.Definitions:
     """Assemble the platform for one environment.
 
     Parameters
     ----------
     settings
         Where the services are.
-    overrides
+    schemas
+        The contract of every line; by default the shipped ones.
+    loggers
+        Loggers beside Dagster's own, by name.
+    resources
         Resources to use instead of those that the settings give, by name.
     """
-    schema = load_schema("training")
+    schemas = schemas or {line: load_schema(line) for line in BATCHES}
     s3 = S3Store(settings)
-    resources: dict[str, Any] = {
+    given: dict[str, Any] = {
         "s3": s3,
         "wafers": WaferStore(settings),
         "tracking": Tracking(settings),
@@ -61,32 +74,33 @@ def build_defs(settings: Settings, **overrides: Any) -> dg.Definitions:
         clusters.cluster_wafers,
         models.cluster_models,
         evaluation.evaluation,
-        model_bundle_asset(schema),
+        model_bundle_asset(schemas["training"]),
         champion.champion,
     ]
     return dg.Definitions(
         assets=[
-            *batch_assets(schema),
+            *batch_assets(schemas["training"]),
             table.wafer_table,
             *(asset.map_asset_specs(_governed) for asset in modelling),
-            *batch_assets(load_schema("prediction")),
+            *batch_assets(schemas["prediction"]),
             predictions.unscored_batches,
             predictions.score_batches,
         ],
         asset_checks=CHECKS,
         jobs=[*training_jobs(settings.executor), *PREDICTION_JOBS],
         sensors=[
-            *landing_sensors(settings.automation),
+            *landing_sensors(schemas, settings.automation),
             *automation_sensors(settings.automation),
             *retraining_sensors(settings.retraining),
             *RUN_SENSORS,
             *NOTIFICATION_SENSORS,
         ],
         schedules=retraining_schedules(settings.retraining),
-        resources=resources | overrides,
+        resources=given | resources,
         # Of runs without a job: batches are small, and a process per step would only add seconds.
         executor=dg.in_process_executor,
-        loggers={LOGGER: terminal_logger, "console": dg.colored_console_logger},
+        # A run of the command line that is executed again elsewhere asks for its logger there.
+        loggers={TERMINAL: dg.colored_console_logger, "console": dg.colored_console_logger, **(loggers or {})},
     )
 
 

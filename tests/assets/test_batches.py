@@ -13,10 +13,10 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store, s3_client
 from schemas.loader import BatchSchema, Line
 from tests.assets.conftest import Ingest
-from wafer_assets.assets.batches import landing_key, quarantine_folder, validated_key
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import frame_hash, wafer_table
+from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.settings import Settings
 
 

@@ -15,9 +15,9 @@ from resources.trainings import MixedTrainingsError, Provenance
 from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
 from wafer_assets.assets.champion import champion
-from wafer_assets.assets.common import training_key
 from wafer_assets.assets.registry import _require_same_wafers
-from wafer_assets.promotion import (
+from wafer_assets.keys import training_key
+from wafer_assets.operations.champion import (
     ChampionChangedError,
     PromotionRefusedError,
     earlier_champions,

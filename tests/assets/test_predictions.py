@@ -19,8 +19,7 @@ from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from wafer_assets.assets.batches import ingest_batch, landing_key
-from wafer_assets.assets.predictions import PREDICTIONS, REFUSALS, prediction_key, report_key
+from wafer_assets.assets.batches import ingest_batch
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain import scoring, simulation
 from wafer_assets.domain.config import ModelConfig
@@ -29,11 +28,13 @@ from wafer_assets.domain.scoring import Scores, make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches, waiting_batches
+from wafer_assets.keys import PREDICTIONS, REFUSALS, landing_key, prediction_key, report_key
+from wafer_assets.operations.champion import promote, rollback
+from wafer_assets.operations.landing import changed_batches, report_raw_batches, waiting_batches
+from wafer_assets.operations.ranges import partition_ranges
+from wafer_assets.operations.tracing import NothingToTraceError, trace
 from wafer_assets.partitions import BATCHES
-from wafer_assets.promotion import promote, rollback
 from wafer_assets.settings import Settings
-from wafer_assets.trace import NothingToTraceError, trace
 
 SCHEMA = load_schema("prediction")
 

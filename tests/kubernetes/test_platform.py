@@ -27,12 +27,12 @@ from tests.kubernetes.phases import phase
 from tests.kubernetes.platform import TTL_SECONDS, Platform, secret, stop_sensors
 from tests.kubernetes.postgres import NAME
 from tests.landing import land
-from wafer_assets.assets.batches import landing_key
-from wafer_assets.assets.common import latest_metadata, training_key
+from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.domain.persistence import load
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import sensor_readings
-from wafer_assets.instance import open_instance, run_job
+from wafer_assets.keys import landing_key, training_key
+from wafer_assets.operations.facts import latest_metadata
 from wafer_assets.settings import Settings
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED

@@ -12,8 +12,9 @@ from dagster._core.execution.api import execute_run
 from resources.io_managers import FrameIOManager
 from resources.model_config import FaultModelConfig
 from resources.s3 import S3Store
-from resources.trainings import POOL, MixedTrainingsError, Provenance, forget, training_folder
+from resources.trainings import POOL, MixedTrainingsError, Provenance, forget
 from wafer_assets.domain.table import frame_hash
+from wafer_assets.keys import training_folder
 
 
 @pytest.fixture

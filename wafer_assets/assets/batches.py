@@ -32,6 +32,7 @@ from wafer_assets.checks.contract import (
 )
 from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
 from wafer_assets.domain.table import frame_hash, sensor_readings
+from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.partitions import BATCHES, batch_name
 
 CODE_VERSION = "1"
@@ -43,21 +44,6 @@ READ_TRIES = 3  # of a file that is replaced while it is read
 def ingestion_version(schema: BatchSchema) -> str:
     """Return the version of what decides on a file and stores it: this code and the line's contract."""
     return f"{CODE_VERSION}, contract {schema.contract_version}"
-
-
-def landing_key(line: Line, name: str) -> str:
-    """Return the key of a file in the landing bucket."""
-    return f"{line}/{name}"
-
-
-def validated_key(line: Line, batch: str) -> str:
-    """Return the key of an accepted batch in the lake bucket."""
-    return f"{line}/validated_batches/{batch}"
-
-
-def quarantine_folder(line: Line, batch: str) -> str:
-    """Return the prefix in the lake bucket that holds a refused file and its `reasons.json`."""
-    return f"{line}/quarantined_batches/{batch}/"
 
 
 def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition]:

@@ -10,8 +10,9 @@ from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
 from resources.trainings import POOL, MixedTrainingsError, Provenance, training_id
-from wafer_assets.assets.common import OWNERS, image, training_input, training_key
-from wafer_assets.promotion import compare, keep, promote, require_champion, rolled_back
+from wafer_assets.assets.common import OWNERS, image, training_input
+from wafer_assets.keys import training_key
+from wafer_assets.operations.champion import compare, keep, promote, require_champion, rolled_back
 
 
 @dg.asset(

@@ -9,7 +9,8 @@ import pandas as pd
 from resources.mlflow import Tracking
 from resources.model_config import FaultModelConfig
 from resources.trainings import POOL
-from wafer_assets.assets.common import OWNERS, Elbow, image, training_input, training_key
+from wafer_assets.assets.common import OWNERS, Elbow, image, training_input
+from wafer_assets.keys import training_key
 
 
 @dg.asset(

@@ -1,10 +1,11 @@
 """What the definitions of all stages share."""
 
 import base64
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+
+from wafer_assets.keys import training_key
 
 if TYPE_CHECKING:
     from wafer_assets.domain.clustering import Clusterer, Elbow
@@ -20,38 +21,6 @@ OWNERS = ["team:wafer-platform"]
 
 STORE_RETRIES = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL)
 """For steps that only read and write stores: a server that restarts is back before the last try."""
-
-
-def latest_metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, dg.MetadataValue[Any]]:
-    """Return the metadata of an asset's latest materialization; empty if it has none."""
-    event = instance.get_latest_materialization_event(key)
-    return event.asset_materialization.metadata if event and event.asset_materialization else {}
-
-
-def training_metadata(
-    instance: dg.DagsterInstance, key: dg.AssetKey, training: str
-) -> Mapping[str, dg.MetadataValue[Any]]:
-    """Return the metadata of what a training materialized of an asset, or of the latest where it did not.
-
-    Another run may have materialized the asset since; what lies more than a hundred materializations back is not
-    looked for.
-    """
-    cursor = None
-    for _ in range(100 if training else 0):
-        found = instance.fetch_materializations(key, limit=1, cursor=cursor)
-        for record in found.records:
-            materialization = record.asset_materialization
-            if materialization and (made_by := materialization.metadata.get("training")) and made_by.value == training:
-                return materialization.metadata
-        if not found.has_more:
-            break
-        cursor = found.cursor
-    return latest_metadata(instance, key)
-
-
-def training_key(name: str) -> dg.AssetKey:
-    """Return the key of an asset of the training line."""
-    return dg.AssetKey(["training", name])
 
 
 def training_input(name: str) -> dg.AssetIn:

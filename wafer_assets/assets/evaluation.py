@@ -8,8 +8,9 @@ import pandas as pd
 from resources.mlflow import Tracking
 from resources.model_config import EvaluationConfig, FaultModelConfig
 from resources.trainings import POOL
-from wafer_assets.assets.common import OWNERS, image, training_input, training_key
+from wafer_assets.assets.common import OWNERS, image, training_input
 from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_results
+from wafer_assets.keys import training_key
 
 
 @dg.asset(

@@ -13,27 +13,16 @@ from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import S3Store
 from resources.store_errors import in_short, is_outage
-from wafer_assets.assets.common import OWNERS, STORE_RETRIES, training_key
+from wafer_assets.assets.common import OWNERS, STORE_RETRIES
 from wafer_assets.automation import new_records
+from wafer_assets.keys import PREDICTIONS, REFUSALS, prediction_key, report_key, training_key
 from wafer_assets.partitions import BATCHES
 
 if TYPE_CHECKING:
     from wafer_assets.domain.scoring import Bundle, Scores
 
-PREDICTIONS = dg.AssetKey(["prediction", "predictions"])
-REFUSALS = dg.AssetKey(["prediction", "unscored_batches"])
 READ_TRIES = 3  # of a batch that is replaced while it is scored
 LISTED = 20  # wafers of the inspection list that the UI shows; the report shows all
-
-
-def prediction_key(batch: str) -> str:
-    """Return the key in the lake bucket of a batch's predictions."""
-    return f"prediction/predictions/{batch}"
-
-
-def report_key(batch: str) -> str:
-    """Return the key in the lake bucket of a batch's report."""
-    return f"prediction/reports/{batch.removesuffix('.csv')}.html"
 
 
 # Nobody materializes a refusal: scoring reports it, and so the batch waits for another champion.

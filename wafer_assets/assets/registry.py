@@ -5,25 +5,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from resources.io_managers import FrameIOManager, value_key
+from resources.io_managers import FrameIOManager
 from resources.mlflow import OUT_OF_FOLD, Tracking
 from resources.model_config import FaultModelConfig
 from resources.s3 import S3Store
 from resources.trainings import POOL, Provenance, training_id
 from schemas.loader import BatchSchema
-from wafer_assets.assets.common import (
-    OWNERS,
-    Clusterer,
-    GroupModels,
-    Preprocessor,
-    training_input,
-    training_key,
-)
-
-
-def model_card_key(version: int) -> str:
-    """Return the key in the lake bucket of the page that describes a version of the model."""
-    return f"training/model_bundle/cards/{version}.html"
+from wafer_assets.assets.common import OWNERS, Clusterer, GroupModels, Preprocessor, training_input
+from wafer_assets.keys import model_card_key, training_key, value_key
 
 
 def model_bundle_asset(schema: BatchSchema) -> dg.AssetsDefinition:

@@ -6,11 +6,12 @@ import dagster as dg
 import pandas as pd
 from pydantic import BaseModel
 
-from resources.io_managers import FrameIOManager, value_key
+from resources.io_managers import FrameIOManager
 from resources.mongo import WaferStore
 from resources.s3 import ObjectNotFoundError, S3Store
-from wafer_assets.assets.common import OWNERS, training_key
+from wafer_assets.assets.common import OWNERS
 from wafer_assets.automation import follows_ledger
+from wafer_assets.keys import training_key, value_key
 
 MERGED_KEY = "training/wafer_table/merged.json"
 """Where the lake keeps which batches the table holds."""

@@ -5,8 +5,9 @@ import dagster as dg
 from resources.mongo import WaferStore
 from resources.trainings import training_id
 from schemas.loader import Line
-from wafer_assets.assets.common import training_key, training_metadata
-from wafer_assets.landing import reported_files
+from wafer_assets.keys import training_key
+from wafer_assets.operations.facts import training_metadata
+from wafer_assets.operations.landing import reported_files
 from wafer_assets.partitions import BATCHES
 
 

@@ -18,11 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from schemas.loader import Line
+from wafer_assets.cli.console import console, output
 from wafer_assets.cli.help import Group
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, trace
 from wafer_assets.cli.serve import serve
-from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def upload(line: Line, paths: tuple[Path, ...]) -> None:
 
 def _upload(settings: Settings, line: Line, paths: Sequence[Path]) -> None:
     from resources.s3 import S3Store
-    from wafer_assets.assets.batches import landing_key
+    from wafer_assets.keys import landing_key
 
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     files = [file for file in files if file.is_file()]
@@ -293,9 +293,9 @@ def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, ever
 
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.backlog import ledger_is_behind, stored_outcomes
-    from wafer_assets.instance import run_job
-    from wafer_assets.landing import changed_batches, report_raw_batches, reported_files, settled_batches
+    from wafer_assets.cli.instance import run_job
+    from wafer_assets.operations.backlog import ledger_is_behind, stored_outcomes
+    from wafer_assets.operations.landing import changed_batches, report_raw_batches, reported_files, settled_batches
 
     s3 = S3Store(settings)
     outcomes = {} if everything else stored_outcomes(line, WaferStore(settings), s3)
@@ -319,8 +319,8 @@ def _run_batches(
     between: Container[str] = (),
 ) -> None:
     """Run a job over batches, in as many runs as they have gaps; batches that may come `between` make none."""
-    from wafer_assets.instance import run_job
-    from wafer_assets.landing import partition_ranges
+    from wafer_assets.cli.instance import run_job
+    from wafer_assets.operations.ranges import partition_ranges
     from wafer_assets.partitions import BATCHES
 
     wanted = set(batches)
@@ -374,7 +374,7 @@ def _score(settings: Settings, instance: "dg.DagsterInstance") -> None:
     from resources.mongo import WaferStore
     from resources.predictions import PredictionStore
     from resources.s3 import S3Store
-    from wafer_assets.backlog import unscored_batches
+    from wafer_assets.operations.backlog import unscored_batches
 
     wafers = WaferStore(settings)
     waiting = unscored_batches(instance, wafers, PredictionStore(settings), S3Store(settings))
@@ -455,7 +455,7 @@ def _parsed(overrides: Iterable[str]) -> dict[str, Any]:
 def _train(
     settings: Settings, instance: "dg.DagsterInstance", model: Mapping[str, Any], repeats: int | None = None
 ) -> None:
-    from wafer_assets.instance import run_job
+    from wafer_assets.cli.instance import run_job
 
     resources = {"model": {"config": dict(model)}, "evaluation": {"config": {"repeats": repeats} if repeats else {}}}
     _require_success(run_job(settings, instance, "train", resources=resources))
@@ -501,7 +501,7 @@ def quarantine_show(line: Line, batch: str) -> None:
     """
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.assets.batches import quarantine_folder
+    from wafer_assets.keys import quarantine_folder
 
     settings = load_settings()
     found = {item.batch: item for item in WaferStore(settings).batches(line, "quarantined")}
@@ -604,9 +604,9 @@ def _train_what_is_left(settings: Settings, instance: "dg.DagsterInstance") -> N
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
     from resources.s3 import S3Store
-    from wafer_assets.assets.common import training_key
-    from wafer_assets.backlog import training_left
-    from wafer_assets.instance import run_job
+    from wafer_assets.cli.instance import run_job
+    from wafer_assets.keys import training_key
+    from wafer_assets.operations.backlog import training_left
 
     left = training_left(instance, Tracking(settings), PromotionLog(settings), S3Store(settings))
     if left is None:
@@ -631,8 +631,8 @@ def dev(port: int | None) -> None:
     themselves. Ctrl-C stops everything that was started.
     """
     from resources.local_services import LocalServices, free_port
-    from wafer_assets.instance import dagster_home
-    from wafer_assets.pages import served
+    from wafer_assets.cli.instance import dagster_home
+    from wafer_assets.web.pages import served
 
     settings = load_settings()
     local = LocalServices(settings)
@@ -669,7 +669,7 @@ def dev(port: int | None) -> None:
 
 @contextmanager
 def _instance(settings: Settings) -> Iterator["dg.DagsterInstance"]:
-    from wafer_assets.instance import open_instance
+    from wafer_assets.cli.instance import open_instance
 
     with open_instance(settings) as instance:
         yield instance
@@ -687,7 +687,8 @@ def _summarised(settings: Settings, instance: "dg.DagsterInstance") -> Iterator[
 
 
 def _print_summary(settings: Settings, instance: "dg.DagsterInstance") -> None:
-    from wafer_assets.summary import read_summary, render_summary
+    from wafer_assets.cli.summary import render_summary
+    from wafer_assets.operations.facts import read_summary
 
     summary = read_summary(instance)
     file = settings.state_dir / "summary.json"

@@ -7,8 +7,8 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from wafer_assets.cli.console import console, output
 from wafer_assets.cli.help import Group
-from wafer_assets.console import console, output
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def compare(a: str, b: str, clearly_better: bool) -> None:
     A's minus B's, with its 95% interval when wafers are drawn again.
     """
     from resources.mlflow import CHAMPION, Tracking
-    from wafer_assets import promotion
     from wafer_assets.domain.config import ModelConfig
+    from wafer_assets.operations import champion as promotion
 
     tracking = Tracking(load_settings())
     challenger = _version(tracking, a)
@@ -118,7 +118,7 @@ def promote(version: int, reason: str) -> None:
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
-    from wafer_assets import promotion
+    from wafer_assets.operations import champion as promotion
 
     settings = load_settings()
     tracking = Tracking(settings)
@@ -149,7 +149,7 @@ def rollback(reason: str, to: int | None) -> None:
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
-    from wafer_assets import promotion
+    from wafer_assets.operations import champion as promotion
 
     settings = load_settings()
     record = promotion.rollback(Tracking(settings), PromotionLog(settings), by=getuser(), reason=reason, to=to)
@@ -169,8 +169,8 @@ def _tell(settings: Settings, record: "Promotion") -> None:
     """Say what was decided here and in the Dagster UI, where batches may wait for a champion."""
     import dagster as dg
 
-    from wafer_assets.assets.common import training_key
-    from wafer_assets.instance import open_instance
+    from wafer_assets.cli.instance import open_instance
+    from wafer_assets.keys import training_key
 
     with open_instance(settings) as instance:
         instance.report_runless_asset_event(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from wafer_assets.cli.console import console, output
 from wafer_assets.cli.help import Command
-from wafer_assets.console import console, output
 from wafer_assets.settings import load_settings
 
 if TYPE_CHECKING:
-    from wafer_assets.trace import BundleOrigin, Influence, PredictionOrigin
+    from wafer_assets.operations.tracing import BundleOrigin, Influence, PredictionOrigin
 
 
 @click.command(cls=Command)
@@ -107,7 +107,7 @@ def trace(name: str) -> None:
       wafer trace wafer_13012020_090817.csv
       wafer trace Wafer-17
     """
-    from wafer_assets.trace import trace as follow
+    from wafer_assets.operations.tracing import trace as follow
 
     origins, influences = follow(load_settings(), name)
     for origin in origins:

@@ -4,8 +4,8 @@ import sys
 
 import click
 
+from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
-from wafer_assets.console import console
 from wafer_assets.settings import load_settings
 
 

@@ -30,9 +30,9 @@ from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
 from resources.trainings import forget
 from wafer_assets import definitions
-from wafer_assets.console import LOGGER, console, view
+from wafer_assets.cli.console import console, terminal_logger, view
+from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.settings import Settings
-from wafer_assets.turns import turn_to_train
 
 _DAGSTER_YAML = """\
 # Written once by `wafer`; edit it as you like.
@@ -209,7 +209,7 @@ def run_job(
     if settings.executor == "kubernetes":
         raise RunsArePodsError(job)
     run_id = str(uuid4())
-    definition = definitions.build_defs(settings).resolve_job_def(job)
+    definition = definitions.build_defs(settings, loggers={definitions.TERMINAL: terminal_logger}).resolve_job_def(job)
     selection = None if assets is None else frozenset(assets)
     if selection is not None:
         definition = definition.get_subset(asset_selection=selection)
@@ -222,7 +222,7 @@ def run_job(
                 run_id=run_id,
                 tags={**definition.run_tags, **(tags or {}), **RunProcess.current().tags, MAX_RETRIES_TAG: "0"},
                 asset_selection=selection,
-                run_config={"loggers": {LOGGER: {}}, "resources": dict(resources or {})},
+                run_config={"loggers": {definitions.TERMINAL: {}}, "resources": dict(resources or {})},
                 remote_job_origin=_origin(definition),
             )
             result = execute_run(InMemoryJob(definition), run, instance)

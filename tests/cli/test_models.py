@@ -14,7 +14,7 @@ from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
 from wafer_assets.cli.models import models
-from wafer_assets.promotion import PromotionRefusedError
+from wafer_assets.operations.champion import PromotionRefusedError
 from wafer_assets.settings import Settings
 
 

@@ -9,18 +9,24 @@ from typing import Literal, TypeAlias
 import dagster as dg
 
 from resources.champion import load_bundle
-from resources.io_managers import FrameIOManager, ObjectIOManager, value_key
+from resources.io_managers import FrameIOManager, ObjectIOManager
 from resources.mlflow import CHAMPION, BundleNotFoundError, BundleUnusableError, BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import InvalidKeyError, S3Store, require_plain_key
 from schemas.loader import Line
-from wafer_assets.assets.batches import quarantine_folder, validated_key
-from wafer_assets.assets.common import training_key
-from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
 from wafer_assets.domain.config import ModelConfig
-from wafer_assets.landing import DATA_VERSION, waiting_batches
+from wafer_assets.keys import (
+    PREDICTIONS,
+    prediction_key,
+    quarantine_folder,
+    report_key,
+    training_key,
+    validated_key,
+    value_key,
+)
+from wafer_assets.operations.landing import DATA_VERSION, waiting_batches
 
 TrainingStep: TypeAlias = Literal["train", "decide"]
 """All of a training, or the decision on its model alone."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from resources.s3 import InvalidKeyError, ObjectNotFoundError, S3Store
+from wafer_assets.keys import PAGES
 from wafer_assets.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-FOLDERS = ("prediction/reports/", "training/model_bundle/cards/")
 # The pages bring everything along; nothing that a partner's file name might smuggle in is run or loaded.
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
 
@@ -26,7 +26,7 @@ def pages_app(s3: S3Store) -> "Starlette":
 
     def page(request: Request) -> Response:
         key = request.path_params["key"]
-        if key.startswith(FOLDERS):
+        if key.startswith(PAGES):
             try:
                 return HTMLResponse(s3.get(s3.lake, key), headers=_HEADERS)
             except (ObjectNotFoundError, InvalidKeyError):

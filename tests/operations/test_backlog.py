@@ -16,15 +16,21 @@ from schemas.loader import Line, load_schema
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
-from wafer_assets.assets.batches import landing_key, quarantine_folder, validated_key
-from wafer_assets.assets.common import training_key
-from wafer_assets.assets.predictions import PREDICTIONS, prediction_key, report_key
-from wafer_assets.backlog import ledger_is_behind, stored_outcomes, training_left, unscored_batches
 from wafer_assets.cli import main
+from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.instance import open_instance
-from wafer_assets.promotion import keep, promote
+from wafer_assets.keys import (
+    PREDICTIONS,
+    landing_key,
+    prediction_key,
+    quarantine_folder,
+    report_key,
+    training_key,
+    validated_key,
+)
+from wafer_assets.operations.backlog import ledger_is_behind, stored_outcomes, training_left, unscored_batches
+from wafer_assets.operations.champion import keep, promote
 from wafer_assets.settings import Settings
 
 BAD = b"Wafer,Sensor-1\nWafer-1,1\n"

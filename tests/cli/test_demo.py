@@ -20,9 +20,8 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
 from schemas.loader import Line
-from wafer_assets.assets.batches import validated_key
-from wafer_assets.assets.predictions import prediction_key, report_key
 from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.keys import prediction_key, report_key, validated_key
 from wafer_assets.settings import Settings
 
 pytestmark = pytest.mark.slow

@@ -12,9 +12,9 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import MEGABYTE, load_schema
 from tests.conftest import environment_of
-from wafer_assets.assets.batches import landing_key
 from wafer_assets.domain import simulation
 from wafer_assets.domain.table import frame_hash
+from wafer_assets.keys import landing_key
 from wafer_assets.settings import Settings
 
 WAFERS = 5_000
@@ -26,8 +26,8 @@ import json, resource
 import dagster as dg
 from resources.s3 import S3Store
 from wafer_assets.definitions import build_defs
-from wafer_assets.instance import open_instance, run_job
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.cli.instance import open_instance, run_job
+from wafer_assets.operations.landing import changed_batches, partition_ranges, report_raw_batches
 from wafer_assets.settings import load_settings
 
 settings = load_settings()

@@ -15,8 +15,8 @@ from schemas.loader import load_schema
 from tests.assets.test_predictions import Line, bundle_bytes
 from tests.conftest import use
 from wafer_assets.cli import main
+from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.instance import open_instance
 from wafer_assets.settings import Settings
 
 

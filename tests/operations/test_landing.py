@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.s3 import StoredObject
-from wafer_assets.landing import changed_batches, partition_ranges
+from wafer_assets.operations.landing import changed_batches
+from wafer_assets.operations.ranges import partition_ranges
 from wafer_assets.partitions import batch_key, batch_name
 
 

@@ -36,19 +36,21 @@ from schemas.loader import load_schema
 from sensors.landing import landing_sensor
 from tests.conftest import environment_of
 from tests.daemon import daemon, marked
-from tests.fault_proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
+from tests.faults.proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
 from tests.waiting import wait_until
-from wafer_assets.assets.batches import ingest_batch, landing_key, quarantine_folder, validated_key
+from wafer_assets.assets.batches import ingest_batch
+from wafer_assets.cli.instance import dagster_home, open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.contract import Accepted, validate
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import frame_hash, wafer_table
-from wafer_assets.instance import dagster_home, open_instance
-from wafer_assets.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.keys import landing_key, quarantine_folder, validated_key
+from wafer_assets.operations.landing import changed_batches, report_raw_batches
+from wafer_assets.operations.ranges import partition_ranges
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings, Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCHEMA = load_schema("training")
 HOUR = 3_600
 
@@ -185,7 +187,7 @@ class Platform:
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"s3": s3, "wafers": self.mongo}
         )
-        result = landing_sensor("training", AutomationSettings()).evaluate_tick(context)
+        result = landing_sensor(load_schema("training"), AutomationSettings()).evaluate_tick(context)
         self.cursor = result.cursor
         return str(result.skip_message)
 

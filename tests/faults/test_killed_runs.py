@@ -22,8 +22,8 @@ from tests.daemon import daemon
 from tests.inbox import open_inbox
 from tests.landing import land
 from tests.waiting import wait_until
+from wafer_assets.cli.instance import dagster_home, open_instance, run_job
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.instance import dagster_home, open_instance, run_job
 from wafer_assets.settings import Settings
 
 

@@ -13,7 +13,7 @@ from dagster._core.storage.tags import POOL_TAG_PREFIX
 
 from resources.run_launcher import RunProcess
 from resources.trainings import POOL
-from wafer_assets.console import console
+from wafer_assets.cli.console import console
 from wafer_assets.settings import Settings
 
 LOOK_SECONDS = 0.5

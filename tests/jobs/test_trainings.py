@@ -25,12 +25,13 @@ from resources.run_launcher import RunProcess
 from resources.trainings import POOL
 from tests.conftest import environment_of
 from tests.landing import land
-from wafer_assets.assets.common import training_key, training_metadata
+from wafer_assets.cli.instance import open_instance, run_job
+from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.instance import open_instance, run_job
+from wafer_assets.keys import training_key
+from wafer_assets.operations.facts import training_metadata
 from wafer_assets.settings import Settings
-from wafer_assets.turns import turn_to_train
 
 FAST = {"forest_trees": 5, "xgboost_trees": 5, "folds": 2}
 
@@ -131,9 +132,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 HOLD = """
 import sys
-from wafer_assets.instance import open_instance
+from wafer_assets.cli.instance import open_instance
 from wafer_assets.settings import load_settings
-from wafer_assets.turns import turn_to_train
+from wafer_assets.cli.turns import turn_to_train
 
 settings = load_settings()
 with open_instance(settings) as instance, turn_to_train(settings, instance, "11111111-0000"):

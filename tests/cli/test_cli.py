@@ -12,8 +12,8 @@ from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.conftest import use
 from wafer_assets.cli import main
+from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.instance import open_instance
 from wafer_assets.settings import Settings
 
 

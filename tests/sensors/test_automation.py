@@ -13,10 +13,11 @@ from pymongo.errors import WriteError
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import Line, load_schema
-from wafer_assets.assets.batches import landing_key
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.landing import partition_ranges, reported_files
+from wafer_assets.keys import landing_key
+from wafer_assets.operations.landing import reported_files
+from wafer_assets.operations.ranges import partition_ranges
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings, Settings
 

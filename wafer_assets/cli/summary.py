@@ -1,118 +1,18 @@
-"""The facts of the latest training, from the metadata of the assets: for people, and for `summary.json`."""
+"""The summary of the latest facts, as people read it in a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
-import dagster as dg
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from wafer_assets.assets.common import latest_metadata, training_key, training_metadata
-from wafer_assets.assets.predictions import PREDICTIONS
-
-Summary = dict[str, Any]
-
-LISTED = 20
-"""Scored batches that a summary lists at most."""
-
-_EVENTS = 5 * LISTED  # that are looked at for them: of a batch that was scored again, only the latest counts
+from wafer_assets.operations.facts import LISTED, Summary
 
 _PROTOCOLS = {
     "repeated_k_fold": "repeated k-fold",
     "time_split": "first 70% → last 30%",
     "rolling_refit": "rolling refit",
 }
-
-
-def read_summary(instance: dg.DagsterInstance) -> Summary:
-    """Return the latest facts, and of the training line those of the training that registered the latest bundle.
-
-    What has not been materialized yet is left out.
-    """
-    ledger, bundle = _metadata(instance, "batch_ledger"), _metadata(instance, "model_bundle")
-
-    def trained(asset: str) -> dict[str, Any]:
-        # Another training, or an update of the table, may have begun since.
-        return _plain_values(training_metadata(instance, training_key(asset), bundle.get("training", "")))
-
-    table, elbow, labels = trained("wafer_table"), trained("elbow"), trained("cluster_labels")
-    models, quality = trained("cluster_models"), trained("evaluation")
-    summary: Summary = {}
-    if ledger:
-        summary["files"] = {
-            name: ledger[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
-        }
-        summary["wafers"] = {"stored": ledger["wafers"], "faulty": ledger["faulty_wafers"]}
-    if table:
-        summary["table"] = {
-            "wafers": table["dagster/row_count"],
-            "faulty": table["faulty_wafers"],
-            "superseded_rows": table["superseded_rows"],
-            "content_hash": table["content_hash"],
-        }
-    if elbow and labels:
-        summary["clusters"] = {
-            "elbow_k": elbow["k"],
-            "elbow_is_knee": elbow["is_knee"],
-            "sizes": labels["clusters"],
-        }
-    if models:
-        summary["members"] = models["members"]
-        summary["global_only"] = models["global_only"]
-    if quality:
-        summary["quality"] = quality["figures"]
-    if bundle:
-        summary["registered"] = {
-            name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
-        }
-    if champion := _metadata(instance, "champion"):  # what predicts now, whoever decided
-        summary["champion"] = {
-            "version": champion.get("champion_version"),
-            "decision": champion["decision"],
-            "reasons": [line.removeprefix("- ") for line in champion["reasons"].splitlines()],
-        }
-    if scored := _metadata(instance, dg.AssetKey(["prediction", "batch_ledger"])):
-        summary["files_to_score"] = {
-            name: scored[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
-        }
-        summary["predictions"] = _predictions(instance)
-    return summary
-
-
-def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
-    """Return the latest facts of the batches that were scored last, by batch: one query, however many there are."""
-    records = instance.fetch_materializations(PREDICTIONS, limit=_EVENTS).records
-    latest: dict[str, dict[str, Any]] = {}
-    for event in (record.asset_materialization for record in records):
-        if event is not None and event.partition is not None and event.partition not in latest:
-            latest[event.partition] = {name: _plain(value) for name, value in event.metadata.items()}
-    # A refused batch has no alarms.
-    scored = [(batch, facts) for batch, facts in latest.items() if "alarms" in facts][:LISTED]
-    return [
-        {
-            "batch": batch,
-            "wafers": facts["dagster/partition_row_count"],
-            "alarms": facts["alarms"],
-            "highest_probability": facts["highest_probability"],
-            "bundle_version": facts["bundle_version"],
-        }
-        for batch, facts in sorted(scored)
-    ]
-
-
-def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
-    key = training_key(asset) if isinstance(asset, str) else asset
-    return _plain_values(latest_metadata(instance, key))
-
-
-def _plain_values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in metadata.items()}
-
-
-def _plain(value: dg.MetadataValue[Any]) -> Any:
-    if isinstance(value, dg.TableMetadataValue):
-        return [dict(record.data) for record in value.records]
-    return value.value
 
 
 def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType:

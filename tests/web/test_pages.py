@@ -6,8 +6,8 @@ import requests
 
 from resources.local_services import free_port
 from resources.s3 import S3Store
-from wafer_assets.pages import served
 from wafer_assets.settings import Settings
+from wafer_assets.web.pages import served
 
 
 def with_pages_at(settings: Settings, port: int) -> Settings:

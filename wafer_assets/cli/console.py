@@ -20,9 +20,6 @@ output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 console = Console(stderr=True, highlight=False)
 """Everything else: progress and remarks."""
 
-LOGGER = "terminal"
-"""Name of the Dagster logger that shows a run here; `wafer` selects it in the run config."""
-
 _COUNT = re.compile(r"(\d+) of (\d+) ")
 
 

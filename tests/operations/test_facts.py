@@ -12,10 +12,11 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
-from wafer_assets.assets.predictions import PREDICTIONS
-from wafer_assets.instance import open_instance
+from wafer_assets.cli.instance import open_instance
+from wafer_assets.cli.summary import render_summary
+from wafer_assets.keys import PREDICTIONS
+from wafer_assets.operations.facts import LISTED, read_summary
 from wafer_assets.settings import Settings
-from wafer_assets.summary import LISTED, read_summary, render_summary
 
 LEDGER = {
     "received": 1,

@@ -92,7 +92,7 @@ def test_a_mistake_in_the_dockerfile_is_refused(was: str, becomes: str) -> None:
 def sources(tmp_path: Path) -> Path:
     """Return a copy of all that goes into the image, and of a little that does not."""
     copy = tmp_path / "sources"
-    for path in (*content(), "README.md", "Makefile", "tests/test_image.py", "benchmarks/__init__.py"):
+    for path in (*content(), "README.md", "Makefile", "tests/deploy/test_image.py", "benchmarks/__init__.py"):
         if (ROOT / path).is_file():
             (copy / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / path, copy / path)
@@ -139,7 +139,7 @@ def test_a_change_of_the_content_changes_the_tag(sources: Path, base: Base, path
     [
         "README.md",
         "Makefile",
-        "tests/test_image.py",
+        "tests/deploy/test_image.py",
         "tests/test_of_something_new.py",
         "benchmarks/training.py",
         ".wafer/dagster.yaml",

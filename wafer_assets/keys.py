@@ -1,0 +1,66 @@
+"""Names of things in the stores: the keys of assets, and of objects in the landing and the lake bucket.
+
+Whatever is found again by its name has its name from here. What a name holds is told where it is written.
+"""
+
+import dagster as dg
+
+from schemas.loader import Line
+
+
+def line_key(line: Line, asset: str) -> dg.AssetKey:
+    """Return the key of an asset of a line."""
+    return dg.AssetKey([line, asset])
+
+
+def training_key(asset: str) -> dg.AssetKey:
+    """Return the key of an asset of the training line."""
+    return line_key("training", asset)
+
+
+PREDICTIONS = line_key("prediction", "predictions")
+REFUSALS = line_key("prediction", "unscored_batches")
+
+
+def landing_key(line: Line, name: str) -> str:
+    """Return the key of a file in the landing bucket."""
+    return f"{line}/{name}"
+
+
+def validated_key(line: Line, batch: str) -> str:
+    """Return the key of an accepted batch in the lake bucket."""
+    return f"{line}/validated_batches/{batch}"
+
+
+def quarantine_folder(line: Line, batch: str) -> str:
+    """Return the prefix in the lake bucket that holds a refused file and its `reasons.json`."""
+    return f"{line}/quarantined_batches/{batch}/"
+
+
+def value_key(asset: dg.AssetKey, extension: str, partition: str | None = None) -> str:
+    """Return the key in the lake bucket of an asset's latest value."""
+    return "/".join([*asset.path, f"{partition or asset.path[-1]}.{extension}"])
+
+
+def training_folder(training: str) -> str:
+    """Return the prefix in the lake bucket of what the steps of a training hand on."""
+    return f"runs/{training}/"
+
+
+def prediction_key(batch: str) -> str:
+    """Return the key in the lake bucket of a batch's predictions."""
+    return f"prediction/predictions/{batch}"
+
+
+def report_key(batch: str) -> str:
+    """Return the key in the lake bucket of a batch's report."""
+    return f"prediction/reports/{batch.removesuffix('.csv')}.html"
+
+
+def model_card_key(version: int) -> str:
+    """Return the key in the lake bucket of the page that describes a version of the model."""
+    return f"training/model_bundle/cards/{version}.html"
+
+
+PAGES = ("prediction/reports/", "training/model_bundle/cards/")
+"""Prefixes in the lake bucket of the pages that people open."""

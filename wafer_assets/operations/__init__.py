@@ -1,0 +1,1 @@
+"""What people and sensors do, each once: stores in, values out; no asset context, no click, no rich, no request."""
