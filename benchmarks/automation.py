@@ -283,7 +283,7 @@ def tick(known: int) -> list[Figure]:
     from wafer_assets.cli.instance import open_instance
     from wafer_assets.definitions import build_defs
     from wafer_assets.keys import landing_key
-    from wafer_assets.operations.landing import changed_batches, report_raw_batches
+    from wafer_assets.operations.landing import take_up
     from wafer_assets.settings import Settings
 
     with (
@@ -295,8 +295,7 @@ def tick(known: int) -> list[Figure]:
         names = [landing_key("training", f"wafer_{number:08d}_000000.csv") for number in range(known)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: store.put(store.landing, key, b"x"), names))
-        found = changed_batches("training", store.list_objects(store.landing), {})
-        report_raw_batches(instance, "training", store.landing, found)
+        take_up(instance, "training", store, WaferStore(settings))
         defs = build_defs(settings)
         repository = defs.get_repository_def()
         times: dict[str, float] = {}

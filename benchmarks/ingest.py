@@ -56,12 +56,11 @@ def ingest(files: int, seed: int) -> dict[str, float]:
     from resources.local_services import LocalServices
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.assets import batches
     from wafer_assets.cli.instance import open_instance, run_job
     from wafer_assets.domain.simulation import simulate_batches
     from wafer_assets.keys import landing_key
-    from wafer_assets.operations.landing import changed_batches, report_raw_batches
-    from wafer_assets.operations.ranges import PartitionRange
+    from wafer_assets.operations import ingestion
+    from wafer_assets.operations.landing import take_up
     from wafer_assets.settings import Settings
 
     seconds: dict[str, float] = defaultdict(float)
@@ -73,19 +72,17 @@ def ingest(files: int, seed: int) -> dict[str, float]:
         s3 = S3Store(settings)
         for batch in simulate_batches(files, line="training", seed=seed):
             s3.put(s3.landing, landing_key("training", batch.name), batch.content)
-        found = changed_batches("training", s3.list_objects(s3.landing), {})
         started = time.perf_counter()
-        report_raw_batches(instance, "training", s3.landing, found)
+        (landed,) = take_up(instance, "training", s3, WaferStore(settings))
         registered = time.perf_counter() - started
-        keys = list(found)
         with (
-            timed(batches, "validate", "validation", seconds),
+            timed(ingestion, "validate", "validation", seconds),
             timed(S3Store, "get", "S3", seconds),
             timed(S3Store, "put", "S3", seconds),
             timed(WaferStore, "replace_batch", "MongoDB", seconds),
             Meter() as run,
         ):
-            result = run_job(settings, instance, "ingest_training", tags=PartitionRange(keys[0], keys[-1]).tags)
+            result = run_job(settings, instance, "ingest_training", tags=landed.tags)
         store = WaferStore(settings)
         accepted = store.batches("training", "accepted")
         if not result.success or len(accepted) != files or store.miscounted("training", accepted):

@@ -76,22 +76,19 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
 
 def measure(step: str) -> dict[str, float]:
     """Run one step on the services of the environment; its peak memory in MiB and its seconds."""
+    from resources.mongo import WaferStore
     from resources.s3 import S3Store
     from wafer_assets.cli.instance import open_instance
     from wafer_assets.definitions import build_defs
     from wafer_assets.keys import training_key
-    from wafer_assets.operations.landing import changed_batches, report_raw_batches
-    from wafer_assets.operations.ranges import PartitionRange
+    from wafer_assets.operations.landing import take_up
     from wafer_assets.settings import load_settings
 
     settings = load_settings()
     with open_instance(settings) as instance, Meter() as meter:
         if step == INGESTION:
-            s3 = S3Store(settings)
-            found = changed_batches("training", s3.list_objects(s3.landing), {})
-            report_raw_batches(instance, "training", s3.landing, found)
-            keys = list(found)
-            job, chosen, tags = "ingest_training", None, PartitionRange(keys[0], keys[-1]).tags
+            (landed,) = take_up(instance, "training", S3Store(settings), WaferStore(settings))
+            job, chosen, tags = "ingest_training", None, landed.tags
         else:
             job, chosen, tags = "train", [training_key(name) for name in STEPS_OF_TRAIN[step]], {}
         result = (

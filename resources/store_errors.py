@@ -1,4 +1,11 @@
-"""Errors of the stores: whose fault they are, and what they say."""
+"""Errors of the stores: whose fault they are, what they say, and when to try again at once."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
+
+READ_TRIES = 3  # of what is replaced while it is read
 
 # What MongoDB says of a document alone: a bad value, a failed validation, too much for a transaction, too large, a
 # duplicate key. What else it refuses, such as for a full disk, a quota or a missing right, it refuses everybody.
@@ -36,3 +43,19 @@ def in_short(error: Exception) -> str:
     if isinstance(error, BulkWriteError) and error.details and (refused := error.details.get("writeErrors")):
         said = str(refused[0].get("errmsg", said))
     return f"{type(error).__name__}: {' '.join(said.split())[:_LENGTH]}"
+
+
+def unless_replaced(attempt: Callable[[], _Value], replaced: type[Exception]) -> _Value:
+    """Return what the attempt returns; where what it read was replaced meanwhile, try again with the newer content.
+
+    Raises
+    ------
+    Exception
+        Of the type `replaced`: it was replaced each time.
+    """
+    for _ in range(READ_TRIES - 1):
+        try:
+            return attempt()
+        except replaced:
+            continue  # its newer content is there already
+    return attempt()

@@ -1,6 +1,7 @@
 """Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
 
 from collections.abc import Mapping
+from itertools import islice
 from time import time
 
 import dagster as dg
@@ -9,25 +10,22 @@ from pydantic import BaseModel
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import BatchSchema, Line
-from wafer_assets.assets.batches import ingestion_version
 from wafer_assets.operations.backlog import stored_outcomes
+from wafer_assets.operations.ingestion import ingestion_version
 from wafer_assets.operations.landing import (
     due_batches,
-    landed_batches,
-    overdue_batches,
+    plan_tick,
     report_raw_batches,
     report_vanished,
     reported_files,
     settled_batches,
-    unknown_versions,
-    vanished_batches,
 )
 from wafer_assets.settings import AutomationSettings
 
 MOST_LOOKED_AT = 1_000  # files without outcome, at one look
 
 
-class _Sweep(BaseModel):
+class _Search(BaseModel):
     """The last search for files without outcome: when it was, and the last event before it."""
 
     at: float = 0
@@ -56,33 +54,31 @@ def landing_sensor(schema: BatchSchema, settings: AutomationSettings) -> dg.Sens
         instance, limit = context.instance, settings.max_reports
         listing = s3.list_objects(s3.landing, f"{line}/")  # raises unless it is complete
         reported = reported_files(instance, line)
-        there = landed_batches(line, listing)
-        gone = vanished_batches(there, reported)
-        found = unknown_versions(there, {batch: file.etag for batch, file in reported.items() if not file.vanished})
-        report_vanished(instance, line, gone[:limit])
-        report_raw_batches(instance, line, s3.landing, dict(list(found.items())[:limit]))
-        said = [f"{len(found)} files are new or changed"] if found else []
-        said += [f"{len(gone)} have vanished: {', '.join(gone[:10])}"] if gone else []
-
-        sweep = _Sweep.model_validate_json(context.cursor) if context.cursor else _Sweep()
+        search = _Search.model_validate_json(context.cursor) if context.cursor else _Search()
+        settled, given_up = None, set[tuple[str, str]]()
         # The difference, because a clock that was put back must not stop the search.
-        if abs(time() - sweep.at) >= settings.retry_minutes * 60:
+        if abs(time() - search.at) >= settings.retry_minutes * 60:
             settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3))
             given_up = {(item.batch, item.etag) for item in wafers.failures(line) if item.code_version == version}
-            overdue = overdue_batches(reported, settled, sweep.event, given_up)
-            waiting = [batch for batch in overdue if batch in there and batch not in found][:MOST_LOOKED_AT]
-            due = due_batches(instance, line, waiting, time(), settings.retry_minutes * 60)
-            again = {batch: there[batch] for batch in due[:limit]}
-            report_raw_batches(instance, line, s3.landing, again)
-            said += [f"{len(again)} had no outcome and are reported again"] if again else []
-            said += [f"{len(waiting) - len(again)} without outcome wait longer"] if len(waiting) > len(again) else []
-            said += [f"{len(given_up)} cannot be stored"] if given_up else []
-            sweep = _Sweep(at=time(), event=max((file.event for file in reported.values()), default=0))
-        if gone:
-            context.log.warning("; ".join(said))
+        tick = plan_tick(line, listing, reported, settled, until=search.event, given_up=given_up)
+        report_vanished(instance, line, tick.vanished[:limit])
+        report_raw_batches(instance, line, s3.landing, dict(islice(tick.changed.items(), limit)))
+        remarks = [f"{len(tick.changed)} files are new or changed"] if tick.changed else []
+        if tick.vanished:
+            remarks.append(f"{len(tick.vanished)} have vanished: {', '.join(tick.vanished[:10])}")
+        if settled is not None:
+            waiting = list(tick.waiting)[:MOST_LOOKED_AT]
+            due = due_batches(instance, line, waiting, time(), settings.retry_minutes * 60)[:limit]
+            report_raw_batches(instance, line, s3.landing, {batch: tick.waiting[batch] for batch in due})
+            remarks += [f"{len(due)} had no outcome and are reported again"] if due else []
+            remarks += [f"{len(waiting) - len(due)} without outcome wait longer"] if len(waiting) > len(due) else []
+            remarks += [f"{len(given_up)} cannot be stored"] if given_up else []
+            search = _Search(at=time(), event=max((file.event for file in reported.values()), default=0))
+        if tick.vanished:
+            context.log.warning("; ".join(remarks))
         return dg.SensorResult(
-            skip_reason=f"{'; '.join(said) or 'Nothing is new'}; {len(listing)} files are there.",
-            cursor=sweep.model_dump_json(),
+            skip_reason=f"{'; '.join(remarks) or 'Nothing is new'}; {len(listing)} files are there.",
+            cursor=search.model_dump_json(),
         )
 
     return land

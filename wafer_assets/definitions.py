@@ -15,6 +15,7 @@ from resources.notifier import Notifier
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
+from resources.wafer_table import WaferTableStore
 from schemas.loader import BatchSchema, Line, load_schema
 from sensors.automation import automation_sensors
 from sensors.landing import landing_sensors
@@ -58,6 +59,7 @@ def build_defs(
         "s3": s3,
         "wafers": WaferStore(settings),
         "tracking": Tracking(settings),
+        "tables": WaferTableStore.definition(s3),
         "frames": FrameIOManager.definition(s3),
         "objects": ObjectIOManager.definition(s3),
         "model": FaultModelConfig(),
@@ -83,7 +85,7 @@ def build_defs(
             table.wafer_table,
             *(asset.map_asset_specs(_governed) for asset in modelling),
             *batch_assets(schemas["prediction"]),
-            predictions.unscored_batches,
+            predictions.refusals,
             predictions.score_batches,
         ],
         asset_checks=CHECKS,

@@ -18,6 +18,9 @@ def training_key(asset: str) -> dg.AssetKey:
     return line_key("training", asset)
 
 
+DATA_VERSION = "dagster/data_version"
+"""Tag of a materialization that says which version of the data it made."""
+
 PREDICTIONS = line_key("prediction", "predictions")
 REFUSALS = line_key("prediction", "unscored_batches")
 

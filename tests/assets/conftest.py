@@ -6,13 +6,9 @@ from typing import Protocol
 import dagster as dg
 import pytest
 
-from resources.s3 import S3Store
 from schemas.loader import BatchSchema, load_schema
+from tests.landing import land
 from wafer_assets.definitions import build_defs
-from wafer_assets.keys import landing_key
-from wafer_assets.operations.landing import changed_batches, report_raw_batches
-from wafer_assets.operations.ranges import partition_ranges
-from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings
 
 
@@ -37,19 +33,12 @@ def schema() -> BatchSchema:
 
 
 @pytest.fixture
-def ingest(settings: Settings, s3: S3Store, instance: dg.DagsterInstance) -> Ingest:
+def ingest(settings: Settings, instance: dg.DagsterInstance) -> Ingest:
     """Drop files into the landing bucket and ingest, in one run, the ones that are new or changed."""
-    known: dict[str, str] = {}
     job = build_defs(settings).resolve_job_def("ingest_training")
 
     def run(files: Mapping[str, bytes], *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        for name, content in files.items():
-            s3.put(s3.landing, landing_key("training", name), content)
-        found = changed_batches("training", s3.list_objects(s3.landing), known)
-        report_raw_batches(instance, "training", s3.landing, found)
-        known.update({batch: item.etag for batch, item in found.items()})
-        keys = instance.get_dynamic_partitions(str(BATCHES["training"].name))
-        (only,) = partition_ranges(keys, found)
-        return job.execute_in_process(instance=instance, tags=only.tags, raise_on_error=raise_on_error)
+        tags = land(settings, instance, files, everything=False)
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
 
     return run

@@ -19,7 +19,7 @@ from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from wafer_assets.assets.batches import ingest_batch
+from tests.landing import land
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain import scoring, simulation
 from wafer_assets.domain.config import ModelConfig
@@ -29,11 +29,10 @@ from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
 from wafer_assets.keys import PREDICTIONS, REFUSALS, landing_key, prediction_key, report_key
+from wafer_assets.operations.backlog import waiting_batches
 from wafer_assets.operations.champion import promote, rollback
-from wafer_assets.operations.landing import changed_batches, report_raw_batches, waiting_batches
-from wafer_assets.operations.ranges import partition_ranges
+from wafer_assets.operations.ingestion import ingest_batch
 from wafer_assets.operations.tracing import NothingToTraceError, trace
-from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings
 
 SCHEMA = load_schema("prediction")
@@ -78,13 +77,7 @@ class Line:
         promote(self.tracking, self.log, version, by="a test", reason="It is needed.", figures={})
 
     def land(self, files: dict[str, bytes]) -> dict[str, str]:
-        for name, content in files.items():
-            self.s3.put(self.s3.landing, landing_key("prediction", name), content)
-        found = changed_batches("prediction", self.s3.list_objects(self.s3.landing, "prediction/"), {})
-        report_raw_batches(self.instance, "prediction", self.s3.landing, found)
-        keys = self.instance.get_dynamic_partitions(str(BATCHES["prediction"].name))
-        (only,) = partition_ranges(keys, found)
-        return only.tags
+        return land(self.settings, self.instance, files, "prediction")
 
     def run(self, job: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
         definition = build_defs(self.settings).resolve_job_def(job)

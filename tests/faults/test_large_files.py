@@ -24,18 +24,17 @@ MEMORY = 2e9
 INGEST_AND_MERGE = """
 import json, resource
 import dagster as dg
+from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from wafer_assets.definitions import build_defs
 from wafer_assets.cli.instance import open_instance, run_job
-from wafer_assets.operations.landing import changed_batches, partition_ranges, report_raw_batches
+from wafer_assets.operations.landing import take_up
 from wafer_assets.settings import load_settings
 
 settings = load_settings()
 s3 = S3Store(settings)
 with open_instance(settings) as instance:
-    found = changed_batches("training", s3.list_objects(s3.landing), {})
-    report_raw_batches(instance, "training", s3.landing, found)
-    (only,) = partition_ranges(found, found)
+    (only,) = take_up(instance, "training", s3, WaferStore(settings))
     ingested = run_job(settings, instance, "ingest_training", tags=only.tags).success
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     table = job.get_subset(asset_selection={dg.AssetKey(["training", "wafer_table"])})

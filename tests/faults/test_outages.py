@@ -38,15 +38,15 @@ from tests.conftest import environment_of
 from tests.daemon import daemon, marked
 from tests.faults.proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
 from tests.waiting import wait_until
-from wafer_assets.assets.batches import ingest_batch
 from wafer_assets.cli.instance import dagster_home, open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.contract import Accepted, validate
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import frame_hash, wafer_table
 from wafer_assets.keys import landing_key, quarantine_folder, validated_key
-from wafer_assets.operations.landing import changed_batches, report_raw_batches
-from wafer_assets.operations.ranges import partition_ranges
+from wafer_assets.operations.ingestion import ingest_batch
+from wafer_assets.operations.landing import take_up
+from wafer_assets.operations.ranges import batch_ranges
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings, Settings
 
@@ -168,17 +168,17 @@ class Platform:
 
     def ingest(self, through: Settings | None = None) -> list[dg.ExecuteInProcessResult]:
         """Ingest what has no outcome yet, as `wafer ingest` does; `through` says over which connections."""
-        s3 = self.s3
-        found = changed_batches("training", s3.list_objects(s3.landing, "training/"), self.mongo.etags("training"))
-        report_raw_batches(self.instance, "training", s3.landing, found)
-        return self.run(list(found), through)
+        job = build_defs(through or self.settings).resolve_job_def("ingest_training")
+        return [
+            job.execute_in_process(instance=self.instance, tags=part.tags, raise_on_error=False)
+            for part in take_up(self.instance, "training", self.s3, self.mongo)
+        ]
 
     def run(self, batches: list[str], through: Settings | None = None) -> list[dg.ExecuteInProcessResult]:
         job = build_defs(through or self.settings).resolve_job_def("ingest_training")
-        keys = self.instance.get_dynamic_partitions(str(BATCHES["training"].name))
         return [
             job.execute_in_process(instance=self.instance, tags=part.tags, raise_on_error=False)
-            for part in partition_ranges(keys, batches)
+            for part in batch_ranges(self.instance, "training", batches)
         ]
 
     def tick(self, through: Settings | None = None) -> str:

@@ -1,56 +1,56 @@
-"""What counts as new in the landing bucket, and how batches are asked for in few runs."""
+"""What counts as new, changed, gone or waiting in the landing bucket."""
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from resources.s3 import StoredObject
-from wafer_assets.operations.landing import changed_batches
-from wafer_assets.operations.ranges import partition_ranges
-from wafer_assets.partitions import batch_key, batch_name
+from wafer_assets.operations.landing import ReportedFile, plan_tick
 
 
 def landed(key: str, etag: str = "a", age: int = 0) -> StoredObject:
     return StoredObject(key, 1, etag, datetime(2026, 1, 1, tzinfo=UTC) - timedelta(hours=age))
 
 
-def test_only_new_and_changed_files_of_the_line_are_found_oldest_first() -> None:
+def reported(event: int, etag: str = "a", *, vanished: bool = False) -> ReportedFile:
+    return ReportedFile(etag, vanished, event)
+
+
+def test_only_new_and_changed_files_of_the_line_are_changed_oldest_first() -> None:
     listing = [
         landed("training/known.csv"),
         landed("training/changed.csv", etag="b"),
         landed("training/new.csv", age=1),
         landed("prediction/other.csv"),
     ]
-    found = changed_batches("training", listing, {"known.csv": "a", "changed.csv": "a"})
-    assert list(found) == ["new.csv", "changed.csv"]
+    tick = plan_tick("training", listing, {"known.csv": reported(1), "changed.csv": reported(2)})
+    assert list(tick.changed) == ["new.csv", "changed.csv"]
+    assert not tick.vanished
+    assert not tick.waiting  # nobody looked
 
 
-def test_neighbouring_batches_share_a_range() -> None:
-    ranges = partition_ranges("abcdef", "bcf")
-    assert [(part.first, part.last) for part in ranges] == [("b", "c"), ("f", "f")]
+def test_a_file_that_left_has_vanished_once_and_is_new_when_it_is_back() -> None:
+    gone = plan_tick("training", [], {"left.csv": reported(1), "told.csv": reported(2, vanished=True)})
+    assert gone.vanished == ["left.csv"]
+    back = plan_tick("training", [landed("training/told.csv")], {"told.csv": reported(2, vanished=True)})
+    assert list(back.changed) == ["told.csv"]
+    assert not back.vanished
 
 
-@given(st.lists(st.text(min_size=1), unique=True), st.data())
-def test_ranges_hold_exactly_the_wanted_batches(keys: list[str], data: st.DataObject) -> None:
-    wanted = {key for key in keys if data.draw(st.booleans())}
-    covered = [
-        key
-        for part in partition_ranges(keys, wanted)
-        for key in keys[keys.index(part.first) : keys.index(part.last) + 1]
-    ]
-    assert covered == [key for key in keys if key in wanted]
+def test_files_without_outcome_wait_in_the_order_of_their_reports() -> None:
+    batches = {"late.csv": reported(9), "b.csv": reported(3), "a.csv": reported(5), "done.csv": reported(1)}
+    listing = [landed(f"training/{batch}") for batch in batches]
+    tick = plan_tick("training", listing, batches, {"done.csv": "a", "a.csv": "of an earlier version"}, until=5)
+    assert list(tick.waiting) == ["b.csv", "a.csv"]
+    assert not tick.changed
 
 
-@given(st.text())
-def test_a_batch_key_gives_its_file_name_back(name: str) -> None:
-    key = batch_key(name)
-    assert batch_name(key) == name
-    assert not {"/", "\\", "\n", "\0"} & set(key)
-    assert ".." not in key
+def test_what_cannot_be_stored_waits_for_another_version_only() -> None:
+    listing = [landed("training/bad.csv", etag="x")]
+    known = {"bad.csv": reported(1, "x")}
+    assert not plan_tick("training", listing, known, {}, given_up={("bad.csv", "x")}).waiting
+    assert list(plan_tick("training", listing, known, {}, given_up={("bad.csv", "w")}).waiting) == ["bad.csv"]
 
 
-@pytest.mark.parametrize("name", ["wafer_07012020_041011.csv", "Wafer 1.csv", "wäfer.csv"])
-def test_ordinary_names_are_their_own_key(name: str) -> None:
-    assert batch_key(name) == name
+def test_a_file_that_changed_does_not_wait_as_well() -> None:
+    tick = plan_tick("training", [landed("training/a.csv", etag="new")], {"a.csv": reported(1, "old")}, {})
+    assert list(tick.changed) == ["a.csv"]
+    assert not tick.waiting

@@ -17,8 +17,7 @@ from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import reported_files
-from wafer_assets.operations.ranges import partition_ranges
-from wafer_assets.partitions import BATCHES
+from wafer_assets.operations.ranges import batch_ranges
 from wafer_assets.settings import AutomationSettings, Settings
 
 Requested = Mapping[str, set[str | None]]
@@ -70,8 +69,7 @@ class Flow:
         subset = job.get_subset(asset_selection=set(selection))
         tags: list[dict[str, str]] = [{}]
         if partitions:
-            keys = self.instance.get_dynamic_partitions(str(BATCHES[line].name))
-            tags = [part.tags for part in partition_ranges(keys, [str(key) for key in partitions])]
+            tags = [part.tags for part in batch_ranges(self.instance, line, [str(key) for key in partitions])]
         return all(
             subset.execute_in_process(instance=self.instance, tags=each, raise_on_error=False).success for each in tags
         )

@@ -1,18 +1,20 @@
 """The champion: the version that predicts, replaced only by a better one."""
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
-from resources.trainings import POOL, MixedTrainingsError, Provenance, training_id
+from resources.trainings import POOL, training_id
 from wafer_assets.assets.common import OWNERS, image, training_input
 from wafer_assets.keys import training_key
-from wafer_assets.operations.champion import compare, keep, promote, require_champion, rolled_back
+from wafer_assets.operations.champion import judge, keep, promote, registered_version, require_champion
+
+if TYPE_CHECKING:
+    from wafer_assets.domain.promotion import Decision
 
 
 @dg.asset(
@@ -42,29 +44,14 @@ def champion(
     """
     from wafer_assets.domain import plots
 
-    training = training_id(context.run)
-    challenger, current = _version(tracking, registered), tracking.version(CHAMPION)
+    challenger, current = registered_version(tracking, registered), tracking.version(CHAMPION)
     if current is not None and current.version == challenger.version:
         context.log.info(f"version {challenger.version} is the champion already; nothing to decide")
-        return dg.MaterializeResult(
-            metadata={
-                "decision": "unchanged",
-                "reasons": dg.MetadataValue.md(f"- Version {challenger.version} is the champion already."),
-                "champion_version": challenger.version,
-                "challenger_version": challenger.version,
-                "training": training,
-            },
-            data_version=dg.DataVersion(str(challenger.version)),
-        )
+        return _result(context.run, "unchanged", [f"Version {challenger.version} is the champion already."], current)
 
-    decision = compare(tracking, challenger, current, seed=model.seed, clearly_better=promotion.clearly_better)
-    if back := rolled_back(promotions.history(challenger.name), challenger.version):
-        # What a person took away, no rule gives back.
-        reason = (
-            f"Version {challenger.version} was rolled back by {back.by}: {back.reason} "
-            "Make it champion again with `wafer models promote`, or train a new one."
-        )
-        decision = replace(decision, promote=False, reasons=(reason, *decision.reasons))
+    decision = judge(
+        tracking, promotions, challenger, current, seed=model.seed, clearly_better=promotion.clearly_better
+    )
     plot = plots.promotion({gate.name: gate.estimate for gate in decision.gates})
     versions = {"challenger": challenger.version, "champion": current.version if current else None}
     with tracking.run(context.run) as run:
@@ -81,44 +68,42 @@ def champion(
         figures=decision.as_dict(),
         dagster_run_id=context.run_id,
     )
-    now = challenger.version if decision.promote else record.previous
-    return dg.MaterializeResult(
-        metadata={
-            "decision": record.action,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
-            "gates": dg.MetadataValue.md(
-                "\n".join(
-                    [
-                        "| condition | passed | difference [95% interval] |",
-                        "|---|---|---|",
-                        *(
-                            f"| {gate.meaning} | {'yes' if gate.passed else 'no'} | {gate.figure} |"
-                            for gate in decision.gates
-                        ),
-                    ]
-                )
-            ),
-            "figures": dg.MetadataValue.json(decision.as_dict()),
-            "challenger_version": challenger.version,
-            "training": training,
-            **({} if now is None else {"champion_version": now}),
-            "compared_wafers": decision.wafers,
-            "compared_faults": decision.faults,
-            "mlflow_run_id": run.run_id,
-            "plot": image(plot),
-        },
-        data_version=dg.DataVersion("none" if now is None else str(now)),
+    return _result(
+        context.run,
+        record.action,
+        decision.reasons,
+        challenger if decision.promote else current,
+        challenger_version=challenger.version,
+        **_evidence(decision),
+        mlflow_run_id=run.run_id,
+        plot=image(plot),
     )
 
 
-def _version(tracking: Tracking, registered: Mapping[str, Any]) -> BundleVersion:
-    """Return the version that a training registered, which must still be the one of that number."""
-    version = tracking.get_version(registered["version"])
-    for field in fields(Provenance):
-        said, found = registered[field.name], version.tags.get(field.name)
-        if said != found:
-            raise MixedTrainingsError(
-                f"version {version.version} of {version.name} is not the one that training/model_bundle registered: "
-                f"its {field.name} is {found}, not {said}."
-            )
-    return version
+def _result(
+    run: dg.DagsterRun, decision: str, reasons: Sequence[str], champion: BundleVersion | None, **evidence: Any
+) -> dg.MaterializeResult[None]:
+    """Tell who predicts from now on, and why; the version that was judged is that one, unless the evidence names it."""
+    number = champion.version if champion else None
+    return dg.MaterializeResult(
+        metadata={
+            "decision": decision,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons)),
+            **({} if number is None else {"champion_version": number, "challenger_version": number}),
+            "training": training_id(run),
+            **evidence,
+        },
+        data_version=dg.DataVersion("none" if number is None else str(number)),
+    )
+
+
+def _evidence(decision: "Decision") -> dict[str, Any]:
+    rows = (f"| {gate.meaning} | {'yes' if gate.passed else 'no'} | {gate.figure} |" for gate in decision.gates)
+    return {
+        "gates": dg.MetadataValue.md(
+            "\n".join(["| condition | passed | difference [95% interval] |", "|---|---|---|", *rows])
+        ),
+        "figures": dg.MetadataValue.json(decision.as_dict()),
+        "compared_wafers": decision.wafers,
+        "compared_faults": decision.faults,
+    }

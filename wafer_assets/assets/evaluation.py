@@ -1,6 +1,7 @@
 """Honest quality of the whole model: everything is fitted anew inside every fold."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
@@ -11,6 +12,9 @@ from resources.trainings import POOL
 from wafer_assets.assets.common import OWNERS, image, training_input
 from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_results
 from wafer_assets.keys import training_key
+
+if TYPE_CHECKING:
+    from wafer_assets.domain.evaluation import Evaluation
 
 
 @dg.asset(
@@ -36,8 +40,7 @@ def evaluation(
     tracking: dg.ResourceParam[Tracking],
 ) -> Iterator[dg.MaterializeResult[pd.DataFrame]]:
     """Fit and test the model on every fold."""
-    from wafer_assets.domain import plots
-    from wafer_assets.domain.evaluation import METRICS, evaluate
+    from wafer_assets.domain.evaluation import evaluate
     from wafer_assets.domain.training import FaultModel
 
     def report(done: int, total: int) -> None:
@@ -54,24 +57,9 @@ def evaluation(
         n_jobs=evaluation.n_jobs,
         progress=report,
     )
-    drawn = {
-        "metrics": plots.metrics(result),
-        "roc": plots.roc(result),
-        "precision_recall": plots.precision_recall(result),
-        "calibration": plots.calibration(result),
-        "probabilities": plots.probabilities(result),
-        "over_time": plots.over_time(result),
-    }
-    figures = result.as_frame()
+    drawn = _draw(result)
     with tracking.run(context.run) as run:
-        run.log_metrics(
-            {
-                f"{row.protocol}.{row.metric}{suffix}": getattr(row, column)
-                for row in figures.dropna(subset=["value"]).itertuples()
-                for suffix, column in (("", "value"), (".low", "low"), (".high", "high"))
-                if getattr(row, column) == getattr(row, column)
-            }
-        )
+        run.log_metrics(_logged(result))
         run.log_dict("evaluation.json", result.as_dict())
         for name, plot in drawn.items():
             run.log_bytes(f"plots/{name}.png", plot)
@@ -80,27 +68,54 @@ def evaluation(
         value=result.out_of_fold,
         check_results=quality_check_results(auc.value, auc.low),
         metadata={
-            "quality": dg.MetadataValue.md(
-                "\n".join(
-                    [
-                        "| metric | " + " | ".join(result.metrics) + " |",
-                        "|---" * (len(result.metrics) + 1) + "|",
-                        *(
-                            f"| {METRICS[name].title} | "
-                            + " | ".join(str(estimates[name]) for estimates in result.metrics.values())
-                            + " |"
-                            for name in METRICS
-                        ),
-                    ]
-                )
-            ),
+            "quality": _quality(result),
             "figures": dg.MetadataValue.json(result.as_dict()),
-            **{
-                f"{protocol}_{name}": estimates[name].value
-                for protocol, estimates in result.metrics.items()
-                for name in ("auc", "average_precision")
-                if estimates[name].value == estimates[name].value
-            },
+            **_headline(result),
             **{f"plot_{name}": image(plot) for name, plot in drawn.items()},
         },
     )
+
+
+def _draw(result: "Evaluation") -> dict[str, bytes]:
+    """Return the plots (PNG), by name."""
+    from wafer_assets.domain import plots
+
+    return {
+        "metrics": plots.metrics(result),
+        "roc": plots.roc(result),
+        "precision_recall": plots.precision_recall(result),
+        "calibration": plots.calibration(result),
+        "probabilities": plots.probabilities(result),
+        "over_time": plots.over_time(result),
+    }
+
+
+def _logged(result: "Evaluation") -> dict[str, float]:
+    """Return every figure that is defined, with the ends of its interval, by MLflow's name of it."""
+    return {
+        f"{row.protocol}.{row.metric}{suffix}": getattr(row, column)
+        for row in result.as_frame().dropna(subset=["value"]).itertuples()
+        for suffix, column in (("", "value"), (".low", "low"), (".high", "high"))
+        if getattr(row, column) == getattr(row, column)
+    }
+
+
+def _headline(result: "Evaluation") -> dict[str, float]:
+    """Return the figures that the UI draws over time."""
+    return {
+        f"{protocol}_{name}": estimates[name].value
+        for protocol, estimates in result.metrics.items()
+        for name in ("auc", "average_precision")
+        if estimates[name].value == estimates[name].value
+    }
+
+
+def _quality(result: "Evaluation") -> dg.MarkdownMetadataValue:
+    from wafer_assets.domain.evaluation import METRICS
+
+    rows = (
+        f"| {METRICS[name].title} | " + " | ".join(str(estimates[name]) for estimates in result.metrics.values()) + " |"
+        for name in METRICS
+    )
+    head = ["| metric | " + " | ".join(result.metrics) + " |", "|---" * (len(result.metrics) + 1) + "|"]
+    return dg.MetadataValue.md("\n".join([*head, *rows]))

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import md5
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -222,35 +221,16 @@ def upload(line: Line, paths: tuple[Path, ...]) -> None:
 
 def _upload(settings: Settings, line: Line, paths: Sequence[Path]) -> None:
     from resources.s3 import S3Store
-    from wafer_assets.keys import landing_key
+    from wafer_assets.operations.landing import files_of
+    from wafer_assets.operations.landing import upload as send
 
-    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    files = [file for file in files if file.is_file()]
+    files = files_of(paths)
     if not files:
         raise click.ClickException(f"There is no file in {', '.join(map(str, paths))}.")
-    s3 = S3Store(settings)
-    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{line}/")}
-    sent = 0
     with _progress() as progress:
-        for file in progress.track(files, description="uploading"):
-            key = landing_key(line, file.name)
-            if there.get(key) == _etag(file):
-                continue
-            with file.open("rb") as content:
-                s3.upload(s3.landing, key, content)
-            sent += 1
+        uploads = send(S3Store(settings), line, files)
+        sent = sum(progress.track(uploads, total=len(files), description="uploading"))
     console.print(f"{sent} files uploaded, {len(files) - sent} were there already.")
-
-
-def _etag(file: Path) -> str:
-    """Return the ETag that S3 gives an upload of boto3: the MD5 of the content, or of its 8 MiB parts' MD5s."""
-    part_size = 8 << 20
-    with file.open("rb") as content:
-        parts = [md5(part, usedforsecurity=False) for part in iter(lambda: content.read(part_size), b"")]
-    if file.stat().st_size < part_size:
-        return parts[0].hexdigest() if parts else md5(usedforsecurity=False).hexdigest()
-    whole = md5(b"".join(part.digest() for part in parts), usedforsecurity=False)
-    return f"{whole.hexdigest()}-{len(parts)}"
 
 
 _from_option = click.option(
@@ -289,25 +269,20 @@ def ingest(line: Line, everything: bool, first: str | None, last: str | None) ->
 
 
 def _ingest(settings: Settings, instance: "dg.DagsterInstance", line: Line, everything: bool = False) -> None:
-    from dagster import AssetKey
-
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
     from wafer_assets.cli.instance import run_job
-    from wafer_assets.operations.backlog import ledger_is_behind, stored_outcomes
-    from wafer_assets.operations.landing import changed_batches, report_raw_batches, reported_files, settled_batches
+    from wafer_assets.keys import line_key
+    from wafer_assets.operations.backlog import ledger_is_behind
+    from wafer_assets.operations.landing import take_up
 
-    s3 = S3Store(settings)
-    outcomes = {} if everything else stored_outcomes(line, WaferStore(settings), s3)
-    known = settled_batches(instance, line, reported_files(instance, line), outcomes)
-    found = changed_batches(line, s3.list_objects(s3.landing, f"{line}/"), known)
-    if not found:
+    ranges = take_up(instance, line, S3Store(settings), WaferStore(settings), everything=everything)
+    for part in ranges:
+        _require_success(run_job(settings, instance, f"ingest_{line}", tags=part.tags))
+    if not ranges:
         console.print("No file is new or changed.")
         if ledger_is_behind(instance, line):
-            _require_success(run_job(settings, instance, f"ingest_{line}", assets=[AssetKey([line, "batch_ledger"])]))
-        return
-    report_raw_batches(instance, line, s3.landing, found)
-    _run_batches(settings, instance, line, f"ingest_{line}", found)
+            _require_success(run_job(settings, instance, f"ingest_{line}", assets=[line_key(line, "batch_ledger")]))
 
 
 def _run_batches(
@@ -320,13 +295,9 @@ def _run_batches(
 ) -> None:
     """Run a job over batches, in as many runs as they have gaps; batches that may come `between` make none."""
     from wafer_assets.cli.instance import run_job
-    from wafer_assets.operations.ranges import partition_ranges
-    from wafer_assets.partitions import BATCHES
+    from wafer_assets.operations.ranges import batch_ranges
 
-    wanted = set(batches)
-    keys = instance.get_dynamic_partitions(str(BATCHES[line].name))
-    keys = [key for key in keys if key in wanted or key not in between]
-    for part in partition_ranges(keys, wanted):
+    for part in batch_ranges(instance, line, batches, between):
         _require_success(run_job(settings, instance, job, tags=part.tags))
 
 
@@ -334,16 +305,16 @@ def _run_range(
     settings: Settings, instance: "dg.DagsterInstance", line: Line, job: str, first: str | None, last: str | None
 ) -> None:
     """Run a job over all known batches from the first to the last one, in one run."""
-    from wafer_assets.partitions import BATCHES
+    from wafer_assets.cli.instance import run_job
+    from wafer_assets.operations.ranges import EmptyRangeError, UnknownBatchError, range_between
 
-    keys = list(instance.get_dynamic_partitions(str(BATCHES[line].name)))
-    for option, batch in (("--from", first), ("--to", last)):
-        if batch and batch not in keys:
-            raise click.BadParameter(f"the {line} line knows no batch {batch!r}.", param_hint=option)
-    chosen = keys[keys.index(first) if first else 0 : keys.index(last) + 1 if last else None]
-    if not chosen:
-        raise click.BadParameter(f"{first!r} came after {last!r}.", param_hint="--from")
-    _run_batches(settings, instance, line, job, chosen)
+    try:
+        part = range_between(instance, line, first, last)
+    except UnknownBatchError as error:
+        raise click.BadParameter(str(error), param_hint="--from" if error.batch == first else "--to") from error
+    except EmptyRangeError as error:
+        raise click.BadParameter(str(error), param_hint="--from") from error
+    _require_success(run_job(settings, instance, job, tags=part.tags))
 
 
 @main.command()
@@ -526,7 +497,7 @@ def quarantine_replay(line: Line, batches: tuple[str, ...]) -> None:
     """
     from resources.mongo import WaferStore
     from resources.s3 import S3Store
-    from wafer_assets.assets.batches import restore_quarantined
+    from wafer_assets.operations.landing import restore_quarantined
 
     settings = load_settings()
     quarantined = {item.batch for item in WaferStore(settings).batches(line, "quarantined")}

@@ -36,9 +36,8 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
     from resources.champion import load_bundle, load_champion
     from resources.mlflow import Tracking
     from schemas.loader import load_schema
-    from wafer_assets.domain.contract import Accepted, validate
-    from wafer_assets.domain.report import batch_report
-    from wafer_assets.domain.scoring import score
+    from wafer_assets.domain.contract import Refused
+    from wafer_assets.operations.scoring import score_file
 
     tracking, schema = Tracking(load_settings()), load_schema("prediction")
     if number is None:
@@ -49,20 +48,19 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
     bundle.check_contract(schema.contract_version, "The file")
     refused = 0
     for file in files:
-        result = validate(file.name, file.read_bytes(), schema)
-        if not isinstance(result, Accepted):
+        scores = score_file(bundle, version, schema, file.name, file.read_bytes())
+        if isinstance(scores, Refused):
             refused += 1
-            for reason in result.reasons[:10]:
+            for reason in scores.reasons[:10]:
                 console.print(f"{file}: {reason.message}", markup=False)
             continue
-        scores = score(bundle, result.frame, version.version)
+        csv = scores.rows.to_csv(index=False)
         if out is None:
-            click.echo(scores.rows.to_csv(index=False), nl=False)
+            click.echo(csv, nl=False)
             continue
         out.mkdir(parents=True, exist_ok=True)
-        (out / file.name).write_text(scores.rows.to_csv(index=False))
-        page = batch_report(bundle, scores, file.name, result.frame, version.version, version.name)
-        (out / f"{file.stem}.html").write_bytes(page)
+        (out / file.name).write_text(csv)
+        (out / f"{file.stem}.html").write_bytes(scores.report)
         alarms = int(scores.rows["faulty"].sum())
         console.print(f"{file.name}: {alarms} alarms of {len(scores.rows)} wafers, in {out}", markup=False)
     if refused:

@@ -4,21 +4,25 @@ Whatever keeps a part of the platform's state can be lost or restored by itself,
 two writes. So work counts as done where its last step was told to Dagster and all that it made is still there.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeAlias
 
 import dagster as dg
 
 from resources.champion import load_bundle
-from resources.io_managers import FrameIOManager, ObjectIOManager
+from resources.io_managers import ObjectIOManager
 from resources.mlflow import CHAMPION, BundleNotFoundError, BundleUnusableError, BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
-from resources.predictions import PredictionStore
+from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import InvalidKeyError, S3Store, require_plain_key
+from resources.wafer_table import TABLE_KEY
 from schemas.loader import Line
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.keys import (
+    DATA_VERSION,
     PREDICTIONS,
+    line_key,
     prediction_key,
     quarantine_folder,
     report_key,
@@ -26,7 +30,6 @@ from wafer_assets.keys import (
     validated_key,
     value_key,
 )
-from wafer_assets.operations.landing import DATA_VERSION, waiting_batches
 
 TrainingStep: TypeAlias = Literal["train", "decide"]
 """All of a training, or the decision on its model alone."""
@@ -52,10 +55,17 @@ def _outcome_keys(manifest: BatchManifest) -> set[str]:
     return {f"{folder}{manifest.batch}", f"{folder}reasons.json"}
 
 
+def waiting_batches(known: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
+    """Return the batches whose predictions are not those of their present content, which has none if refused."""
+    return [
+        item.batch for item in known if (scored[item.batch].sha256 if item.batch in scored else None) != item.sha256
+    ]
+
+
 def ledger_is_behind(instance: dg.DagsterInstance, line: Line) -> bool:
     """Return whether a batch was ingested after the ledger was written."""
     ledger, records = (
-        instance.fetch_materializations(dg.AssetKey([line, name]), limit=1).records
+        instance.fetch_materializations(line_key(line, name), limit=1).records
         for name in ("batch_ledger", "wafer_records")
     )
     return bool(records) and not (ledger and ledger[0].storage_id > records[0].storage_id)
@@ -97,7 +107,7 @@ def training_left(
         return "train"
     version = _registered(tracking, bundle)
     values = (
-        value_key(training_key("wafer_table"), FrameIOManager.extension),
+        TABLE_KEY,
         value_key(training_key("model_bundle"), ObjectIOManager.extension),
     )
     if version is None or not _is_usable(tracking, version) or not all(s3.exists(s3.lake, key) for key in values):

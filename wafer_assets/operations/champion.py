@@ -6,13 +6,14 @@ and a rollback brings back the very bytes that predicted before.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from resources.champion import load_bundle
 from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, OutOfFoldMissingError, Tracking
 from resources.promotions import Promotion, PromotionAction, PromotionLog
+from resources.trainings import MixedTrainingsError, Provenance
 
 if TYPE_CHECKING:
     from wafer_assets.domain.promotion import Decision
@@ -73,6 +74,53 @@ def compare(
         unknown = decide(rows, rows.iloc[:0], seed=seed)
         return replace(unknown, reasons=(str(error), *unknown.reasons))
     return decide(rows, reference, seed=seed, clearly_better=clearly_better)
+
+
+def judge(
+    tracking: Tracking,
+    log: PromotionLog,
+    challenger: BundleVersion,
+    champion: BundleVersion | None,
+    *,
+    seed: int,
+    clearly_better: bool = False,
+) -> "Decision":
+    """Decide by rule whether `challenger` takes the place of the champion; changes nothing.
+
+    As `compare`, but what a person took away no rule gives back: a version that was rolled back is not promoted.
+    """
+    decision = compare(tracking, challenger, champion, seed=seed, clearly_better=clearly_better)
+    if back := rolled_back(log.history(challenger.name), challenger.version):
+        reason = (
+            f"Version {challenger.version} was rolled back by {back.by}: {back.reason} "
+            "Make it champion again with `wafer models promote`, or train a new one."
+        )
+        return replace(decision, promote=False, reasons=(reason, *decision.reasons))
+    return decision
+
+
+def registered_version(tracking: Tracking, registered: Mapping[str, Any]) -> BundleVersion:
+    """Return the version that a training registered.
+
+    Parameters
+    ----------
+    registered
+        What the training said of it: `version`, and the fields of its provenance.
+
+    Raises
+    ------
+    MixedTrainingsError
+        The version of that number is another one.
+    """
+    version = tracking.get_version(registered["version"])
+    for field in fields(Provenance):
+        expected, found = registered[field.name], version.tags.get(field.name)
+        if expected != found:
+            raise MixedTrainingsError(
+                f"version {version.version} of {version.name} is not the one that training/model_bundle registered: "
+                f"its {field.name} is {found}, not {expected}."
+            )
+    return version
 
 
 def require_champion(tracking: Tracking, judged: BundleVersion, against: BundleVersion | None) -> None:

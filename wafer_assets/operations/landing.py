@@ -1,46 +1,67 @@
-"""Files in the landing bucket: what is new, changed or gone, telling Dagster of it, and what waits to be scored."""
+"""Files in the landing bucket: putting them there, what is new, changed or gone, and telling Dagster of it.
 
-from collections.abc import Container, Iterable, Mapping
+What becomes of a file is `wafer_assets.operations.ingestion`'s.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
 
 import dagster as dg
 
-from resources.mongo import BatchManifest
-from resources.predictions import ScoredBatch
-from resources.s3 import StoredObject
+from resources.mongo import WaferStore
+from resources.s3 import S3Store, StoredObject
 from schemas.loader import Line
-from wafer_assets.partitions import BATCHES, batch_key
+from wafer_assets.keys import DATA_VERSION, landing_key, line_key, quarantine_folder
+from wafer_assets.operations.backlog import stored_outcomes
+from wafer_assets.operations.ranges import PartitionRange, batch_ranges
+from wafer_assets.partitions import BATCHES, batch_key, batch_name
 
-DATA_VERSION = "dagster/data_version"
 LONGEST_PAUSE = 24 * 3_600.0
 """Seconds after which a file without outcome is reported again at the latest."""
 
-
-def landed_batches(line: Line, listing: Iterable[StoredObject]) -> dict[str, StoredObject]:
-    """Return the objects of a line, by batch, oldest first; the listing may hold those of other lines."""
-    return {
-        batch_key(item.key.removeprefix(f"{line}/")): item
-        for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
-        if item.key.startswith(f"{line}/")
-    }
+_PART_SIZE = 8 << 20  # bytes of a part of a multipart upload, as boto3 makes them
 
 
-def changed_batches(line: Line, listing: Iterable[StoredObject], known: Mapping[str, str]) -> dict[str, StoredObject]:
-    """Return the objects of a line whose content is not known yet, by batch, oldest first.
-
-    Parameters
-    ----------
-    listing
-        All objects of the landing bucket, or those of the line.
-    known
-        Last known ETag of each batch.
-    """
-    return unknown_versions(landed_batches(line, listing), known)
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """Return files as they are, and of folders the files in them, by name."""
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    return [file for file in files if file.is_file()]
 
 
-def unknown_versions(landed: Mapping[str, StoredObject], known: Mapping[str, str]) -> dict[str, StoredObject]:
-    """Return the landed batches whose ETag is not the last known one."""
-    return {batch: item for batch, item in landed.items() if known.get(batch) != item.etag}
+def upload(s3: S3Store, line: Line, files: Sequence[Path]) -> Iterator[bool]:
+    """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content."""
+    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{line}/")}
+    for file in files:
+        key = landing_key(line, file.name)
+        differs = there.get(key) != _etag(file)
+        if differs:
+            with file.open("rb") as content:
+                s3.upload(s3.landing, key, content)
+        yield differs
+
+
+def _etag(file: Path) -> str:
+    """Return the ETag that S3 gives an upload of boto3: the MD5 of the content, or of its parts' MD5s."""
+    with file.open("rb") as content:
+        parts = [md5(part, usedforsecurity=False) for part in iter(lambda: content.read(_PART_SIZE), b"")]
+    if file.stat().st_size < _PART_SIZE:
+        return parts[0].hexdigest() if parts else md5(usedforsecurity=False).hexdigest()
+    whole = md5(b"".join(part.digest() for part in parts), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(parts)}"
+
+
+def restore_quarantined(line: Line, batches: Iterable[str], s3: S3Store) -> list[str]:
+    """Put the kept copies of quarantined files back where they landed, unless something is there; return which."""
+    there = {item.key for item in s3.list_objects(s3.landing, f"{line}/")}
+    restored = []
+    for batch in batches:
+        key = landing_key(line, batch_name(batch))
+        if key not in there:
+            s3.copy(s3.lake, f"{quarantine_folder(line, batch)}{batch}", s3.landing, key)
+            restored.append(batch)
+    return restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +85,7 @@ class ReportedFile:
 
 def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, ReportedFile]:
     """Return what Dagster was last told of every file of a line, by batch."""
-    key = dg.AssetKey([line, "raw_batches"])
+    key = line_key(line, "raw_batches")
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
     gone = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
     tags = instance.event_log_storage.get_latest_tags_by_partition(
@@ -76,9 +97,90 @@ def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, Report
     }
 
 
-def vanished_batches(landed: Container[str], reported: Mapping[str, ReportedFile]) -> list[str]:
-    """Return the batches whose file has left the landing bucket since they were reported."""
-    return [batch for batch, file in reported.items() if not file.vanished and batch not in landed]
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a look at the landing bucket finds, by batch, oldest first.
+
+    Attributes
+    ----------
+    changed
+        Files that are new, or have other content than the one that was reported.
+    vanished
+        Batches whose file has left the landing bucket since it was reported.
+    waiting
+        Files that were reported and have no outcome; empty where nobody looked for them.
+    """
+
+    changed: dict[str, StoredObject]
+    vanished: list[str]
+    waiting: dict[str, StoredObject]
+
+
+def plan_tick(
+    line: Line,
+    listing: Iterable[StoredObject],
+    reported: Mapping[str, ReportedFile],
+    settled: Mapping[str, str] | None = None,
+    *,
+    until: float = float("inf"),
+    given_up: Container[tuple[str, str]] = (),
+) -> Tick:
+    """Compare the landing bucket with what Dagster was told of it.
+
+    Parameters
+    ----------
+    listing
+        All objects of the landing bucket, or those of the line.
+    reported
+        What Dagster was last told of every file.
+    settled
+        ETag of the file behind each batch's outcome, of those that Dagster knows; None does not look for files that
+        wait.
+    until
+        Event up to which a file must have been reported to wait.
+    given_up
+        Batches, each with the ETag of the version that cannot be stored: they do not wait.
+    """
+    landed = {
+        batch_key(item.key.removeprefix(f"{line}/")): item
+        for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
+        if item.key.startswith(f"{line}/")
+    }
+    known = {batch: file.etag for batch, file in reported.items() if not file.vanished}
+    changed = {batch: item for batch, item in landed.items() if known.get(batch) != item.etag}
+    waiting = [
+        batch
+        for batch, etag in known.items()
+        if settled is not None
+        and batch in landed
+        and batch not in changed
+        and reported[batch].event <= until
+        and settled.get(batch) != etag
+        and (batch, etag) not in given_up
+    ]
+    return Tick(
+        changed,
+        [batch for batch in known if batch not in landed],
+        {batch: landed[batch] for batch in sorted(waiting, key=lambda batch: reported[batch].event)},
+    )
+
+
+def take_up(
+    instance: dg.DagsterInstance, line: Line, s3: S3Store, wafers: WaferStore, *, everything: bool = False
+) -> list[PartitionRange]:
+    """Tell Dagster of files that are new, changed or without outcome; return the ranges of batches to ingest.
+
+    Parameters
+    ----------
+    everything
+        Take up all files, whatever became of them.
+    """
+    reported = {} if everything else reported_files(instance, line)
+    settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3)) if reported else {}
+    tick = plan_tick(line, s3.list_objects(s3.landing, f"{line}/"), reported, settled)
+    files = tick.changed | tick.waiting
+    report_raw_batches(instance, line, s3.landing, files)
+    return batch_ranges(instance, line, files)
 
 
 def settled_batches(
@@ -92,37 +194,13 @@ def settled_batches(
         ETag of the file behind each batch's outcome.
     """
     told = instance.get_latest_storage_id_by_partition(
-        dg.AssetKey([line, "wafer_records"]), dg.DagsterEventType.ASSET_MATERIALIZATION
+        line_key(line, "wafer_records"), dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     return {
         batch: etag
         for batch, etag in outcomes.items()
         if batch in reported and told.get(batch, 0) > reported[batch].event
     }
-
-
-def overdue_batches(
-    reported: Mapping[str, ReportedFile],
-    settled: Mapping[str, str],
-    until: float,
-    given_up: Container[tuple[str, str]] = (),
-) -> list[str]:
-    """Return the batches that were reported up to the event `until` and have no outcome for that version, oldest first.
-
-    Parameters
-    ----------
-    given_up
-        Batches, each with the ETag of the version that cannot be stored.
-    """
-    overdue = [
-        batch
-        for batch, file in reported.items()
-        if not file.vanished
-        and file.event <= until
-        and settled.get(batch) != file.etag
-        and (batch, file.etag) not in given_up
-    ]
-    return sorted(overdue, key=lambda batch: reported[batch].event)
 
 
 def due_batches(
@@ -141,7 +219,7 @@ def due_batches(
     due = []
     for batch in overdue:
         latest, *before = instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey([line, "raw_batches"]), asset_partitions=[batch]), limit=2
+            dg.AssetRecordsFilter(line_key(line, "raw_batches"), asset_partitions=[batch]), limit=2
         ).records
         same = [record for record in before if _data_version(record) == _data_version(latest)]
         passed = abs(latest.timestamp - same[0].timestamp) if same else 0
@@ -162,7 +240,7 @@ def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[
     for batch in batches:
         instance.report_runless_asset_event(
             dg.AssetObservation(
-                dg.AssetKey([line, "raw_batches"]),
+                line_key(line, "raw_batches"),
                 partition=batch,
                 description="The file has left the landing bucket. What was ingested from it stays.",
                 metadata={"vanished": True},
@@ -178,7 +256,7 @@ def report_raw_batches(
     for batch, item in found.items():
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                dg.AssetKey([line, "raw_batches"]),
+                line_key(line, "raw_batches"),
                 partition=batch,
                 metadata={
                     "uri": dg.MetadataValue.path(f"s3://{bucket}/{item.key}"),
@@ -189,10 +267,3 @@ def report_raw_batches(
                 tags={DATA_VERSION: item.etag},
             )
         )
-
-
-def waiting_batches(known: Iterable[BatchManifest], scored: Mapping[str, ScoredBatch]) -> list[str]:
-    """Return the batches whose predictions are not those of their present content, which has none if refused."""
-    return [
-        item.batch for item in known if (scored[item.batch].sha256 if item.batch in scored else None) != item.sha256
-    ]

@@ -1,7 +1,28 @@
 """Which partitions a run takes: as few ranges as possible, for a run describes its partitions by one range."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
+
+import dagster as dg
+
+from schemas.loader import Line
+from wafer_assets.partitions import BATCHES
+
+
+class UnknownBatchError(LookupError):
+    """A line knows no batch of that name."""
+
+    code = "unknown_batch"
+
+    def __init__(self, line: Line, batch: str) -> None:
+        super().__init__(f"the {line} line knows no batch {batch!r}.")
+        self.batch = batch
+
+
+class EmptyRangeError(ValueError):
+    """A range of batches has no batch, because its first came after its last."""
+
+    code = "empty_range"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +41,57 @@ class PartitionRange:
         }
 
 
-def partition_ranges(all_keys: Iterable[str], wanted: Iterable[str]) -> list[PartitionRange]:
-    """Return the fewest ranges over all known keys, in their order, that hold just the wanted ones."""
+def partition_ranges(keys: Iterable[str], wanted: Iterable[str], between: Container[str] = ()) -> list[PartitionRange]:
+    """Return the fewest ranges that hold all the wanted keys and no others but those that may come between.
+
+    Parameters
+    ----------
+    keys
+        All known keys, in their order.
+    wanted
+        Keys that the ranges must hold; those that are not known are left out.
+    between
+        Keys that a range may hold as well.
+    """
     chosen, ranges, first, last = set(wanted), [], None, None
-    for key in all_keys:
+    for key in keys:
         if key in chosen:
             first, last = first or key, key
-        elif first and last:
+        elif first and last and key not in between:
             ranges.append(PartitionRange(first, last))
             first = None
     if first and last:
         ranges.append(PartitionRange(first, last))
     return ranges
+
+
+def known_batches(instance: dg.DagsterInstance, line: Line) -> list[str]:
+    """Return the batches of a line that Dagster was ever told of, in the order of their arrival."""
+    return list(instance.get_dynamic_partitions(str(BATCHES[line].name)))
+
+
+def batch_ranges(
+    instance: dg.DagsterInstance, line: Line, batches: Iterable[str], between: Container[str] = ()
+) -> list[PartitionRange]:
+    """Return the ranges of a line that runs over some of its batches take; see `partition_ranges`."""
+    return partition_ranges(known_batches(instance, line), batches, between)
+
+
+def range_between(instance: dg.DagsterInstance, line: Line, first: str | None, last: str | None) -> PartitionRange:
+    """Return all known batches from one to another one; without them, from the first and to the last of all.
+
+    Raises
+    ------
+    UnknownBatchError
+        The line knows no such batch, or none at all.
+    EmptyRangeError
+        `first` came after `last`.
+    """
+    keys = known_batches(instance, line)
+    for batch in (first, last):
+        if batch is not None and batch not in keys:
+            raise UnknownBatchError(line, batch)
+    chosen = keys[keys.index(first) if first else 0 : keys.index(last) + 1 if last else None]
+    if not chosen:
+        raise EmptyRangeError(f"{first!r} came after {last!r}." if keys else f"the {line} line knows no batch yet.")
+    return PartitionRange(chosen[0], chosen[-1])

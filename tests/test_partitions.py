@@ -1,0 +1,20 @@
+"""The partition key of a file name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wafer_assets.partitions import batch_key, batch_name
+
+
+@given(st.text())
+def test_a_batch_key_gives_its_file_name_back(name: str) -> None:
+    key = batch_key(name)
+    assert batch_name(key) == name
+    assert not {"/", "\\", "\n", "\0"} & set(key)
+    assert ".." not in key
+
+
+@pytest.mark.parametrize("name", ["wafer_07012020_041011.csv", "Wafer 1.csv", "wäfer.csv"])
+def test_ordinary_names_are_their_own_key(name: str) -> None:
+    assert batch_key(name) == name

@@ -1,0 +1,213 @@
+"""Ingestion: a landed batch file becomes records in MongoDB, or goes to quarantine with its reasons.
+
+A batch is either accepted with all its wafers or refused with all its reasons, and nothing in between. What the
+contract says of a file is in `wafer_assets.domain.contract`, what Dagster is told in `wafer_assets.assets.batches`.
+"""
+
+import io
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow
+import pyarrow.csv
+
+from resources.mongo import BatchFailure, BatchManifest, WaferStore
+from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
+from resources.store_errors import in_short, is_outage, unless_replaced
+from schemas.loader import BatchSchema, Line
+from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
+from wafer_assets.domain.table import frame_hash, sensor_readings
+from wafer_assets.keys import landing_key, quarantine_folder, validated_key
+from wafer_assets.partitions import batch_name
+
+CODE_VERSION = "1"
+WORKERS = 2  # batches at a time
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of a batch file.
+
+    Attributes
+    ----------
+    manifest
+        As it is stored.
+    reasons
+        Why the file was refused; none of an accepted one.
+    """
+
+    manifest: BatchManifest
+    reasons: Sequence[Reason] = ()
+
+
+class BatchFailedError(RuntimeError):
+    """A batch cannot be stored, though its file and all servers are there: what it was before, it still is."""
+
+    code = "batch_failed"
+
+    def __init__(self, etag: str, reason: str) -> None:
+        super().__init__(reason)
+        self.etag = etag
+
+
+def ingestion_version(schema: BatchSchema) -> str:
+    """Return the version of what decides on a file and stores it: this code and the line's contract."""
+    return f"{CODE_VERSION}, contract {schema.contract_version}"
+
+
+def ingest_batches(
+    schema: BatchSchema, batches: Sequence[str], s3: S3Store, wafers: WaferStore
+) -> Iterator[tuple[str, BatchOutcome | Exception]]:
+    """Yield every batch, in order, with what became of it, or why it alone has no outcome; an outage is raised."""
+
+    def ingest(batch: str) -> BatchOutcome | Exception:
+        try:
+            return ingest_batch(schema, batch, s3, wafers)
+        except BatchFailedError as error:
+            wafers.note_failure(
+                BatchFailure(
+                    line=schema.line,
+                    batch=batch,
+                    etag=error.etag,
+                    code_version=ingestion_version(schema),
+                    reason=str(error),
+                    failed_at=datetime.now(UTC),
+                )
+            )
+            return error
+        except (ObjectNotFoundError, ObjectChangedError) as error:
+            return error
+        except Exception as error:
+            error.add_note(f"This happened to the batch {batch!r}.")  # servers do not say what they were asked for
+            raise
+
+    # One batch waits for the servers while the other is validated, and Dagster writes its events meanwhile.
+    with ThreadPoolExecutor(WORKERS) as pool:
+        begun: deque[tuple[str, Future[BatchOutcome | Exception]]] = deque()
+        for batch in batches:
+            begun.append((batch, pool.submit(ingest, batch)))
+            # What is stored before Dagster is told of it has to be done again where a run is killed.
+            if len(begun) > 2 * WORKERS:
+                name, future = begun.popleft()
+                yield name, future.result()
+        for name, future in begun:
+            yield name, future.result()
+
+
+def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
+    """Ingest one batch file: store its wafers, or quarantine it with its reasons.
+
+    Ingesting a batch again replaces what the first time left, whichever way the two were decided.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        The landing bucket does not hold the file.
+    ObjectChangedError
+        The file was replaced each time it was read.
+    BatchFailedError
+        It cannot be stored, and trying again would not change that.
+    """
+    return unless_replaced(lambda: _ingest_version(schema, batch, s3, wafers), ObjectChangedError)
+
+
+def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
+    """Ingest the version of the file that is there now."""
+    line, name = schema.line, batch_name(batch)
+    try:
+        source = s3.head(s3.landing, landing_key(line, name))
+    except InvalidKeyError:
+        return _refuse_unread(schema, batch, s3, wafers)
+    try:
+        return _ingest_object(schema, batch, source, s3, wafers)
+    except (ObjectNotFoundError, ObjectChangedError):
+        raise
+    except Exception as error:
+        if is_outage(error):
+            raise
+        raise BatchFailedError(
+            source.etag,
+            f"{in_short(error)}. It is tried again when the file, the contract's version or the platform's code has "
+            f"changed, or with `wafer ingest --line {line} --from {batch} --to {batch}`.",
+        ) from error
+
+
+def _ingest_object(
+    schema: BatchSchema, batch: str, source: StoredObject, s3: S3Store, wafers: WaferStore
+) -> BatchOutcome:
+    name = batch_name(batch)
+    reasons = check_object(name, source.size, schema)
+    if source.size <= schema.max_file_size:
+        result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
+        if isinstance(result, Accepted):
+            return BatchOutcome(_accept(schema, batch, result.frame, source, s3, wafers))
+        reasons = result.reasons
+    return BatchOutcome(_quarantine(schema.line, batch, reasons, source, s3, wafers), reasons)
+
+
+def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
+    """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
+    key = landing_key(schema.line, batch_name(batch))
+    found = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
+    if not found:
+        raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
+    reasons = check_object(batch_name(batch), found[0].size, schema)
+    refusal = wafers.quarantine_batch(schema.line, batch, [reason.as_dict() for reason in reasons], found[0])
+    return BatchOutcome(refusal, reasons)
+
+
+def _accept(
+    schema: BatchSchema, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
+) -> BatchManifest:
+    line = schema.line
+    csv = _csv(frame)
+    # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
+    manifest = wafers.replace_batch(
+        line,
+        batch,
+        frame,
+        source,
+        sha256=frame_hash(frame),
+        contract_version=schema.contract_version,
+        before_commit=lambda: s3.put(s3.lake, validated_key(line, batch), csv),
+    )
+    for stale in s3.list_objects(s3.lake, quarantine_folder(line, batch)):
+        s3.delete(s3.lake, stale.key)
+    return manifest
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    # Column by column: Arrow's own conversion of a frame of 590 columns takes several times as long.
+    readings = sensor_readings(frame)
+    columns = {"wafer": pyarrow.array(frame["wafer"])}
+    for sensor, column in zip(readings.columns, readings.to_numpy().T, strict=True):
+        columns[sensor] = pyarrow.array(column, from_pandas=True)
+    if "faulty" in frame:
+        columns["faulty"] = pyarrow.array(frame["faulty"].to_numpy())
+    file = io.BytesIO()
+    pyarrow.csv.write_csv(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
+def _quarantine(
+    line: Line,
+    batch: str,
+    reasons: Sequence[Reason],
+    source: StoredObject,
+    s3: S3Store,
+    wafers: WaferStore,
+) -> BatchManifest:
+    folder = quarantine_folder(line, batch)
+    found = [reason.as_dict() for reason in reasons]
+    report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": found}
+    # Copied by the server: a file that is too large to be read is kept like any other.
+    s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
+    s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
+    manifest = wafers.quarantine_batch(line, batch, found, source)
+    s3.delete(s3.lake, validated_key(line, batch))
+    return manifest

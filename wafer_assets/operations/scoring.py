@@ -1,0 +1,176 @@
+"""Scoring: what one bundle says of the wafers of a batch, stored with its evidence; no step here fits anything.
+
+How a wafer is scored is in `wafer_assets.domain.scoring`, what Dagster is told in `wafer_assets.assets.predictions`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from resources.mlflow import BundleVersion
+from resources.mongo import WaferStore
+from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
+from resources.s3 import S3Store
+from resources.store_errors import unless_replaced
+from schemas.loader import BatchSchema
+from wafer_assets.keys import prediction_key, report_key
+
+if TYPE_CHECKING:
+    from wafer_assets.domain.contract import Refused
+    from wafer_assets.domain.scoring import Bundle, Scores
+
+
+@dataclass(frozen=True, slots=True)
+class BatchScores:
+    """The scores of a batch, as they are stored.
+
+    Attributes
+    ----------
+    batch
+        What scored it, and where that is.
+    rows
+        A row per wafer: see `wafer_assets.domain.scoring.Scores`.
+    """
+
+    batch: ScoredBatch
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class FileScores:
+    """The scores of a file that is in no store.
+
+    Attributes
+    ----------
+    rows
+        A row per wafer: see `wafer_assets.domain.scoring.Scores`.
+    report
+        The page (HTML, UTF-8) that explains them.
+    """
+
+    rows: pd.DataFrame
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores batches with one and the same bundle.
+
+    Attributes
+    ----------
+    version, bundle
+        The registered version, and what is loaded from it.
+    run_id
+        Id of the Dagster run that scores.
+    """
+
+    version: BundleVersion
+    bundle: "Bundle"
+    run_id: str
+    s3: S3Store
+    wafers: WaferStore
+    predictions: PredictionStore
+
+    def score(self, batch: str) -> BatchScores | None:
+        """Score what a batch holds now; where it is replaced meanwhile, that is scored instead.
+
+        Returns
+        -------
+        BatchScores or None
+            None of a batch that is in quarantine now: what was predicted from an earlier version is gone.
+
+        Raises
+        ------
+        ContractMismatch
+            The bundle was trained under another contract.
+        BatchReplacedError
+            The batch was replaced each time it was scored.
+        """
+        return unless_replaced(lambda: self._score_content(batch), BatchReplacedError)
+
+    def _score_content(self, batch: str) -> BatchScores | None:
+        from wafer_assets.domain.report import batch_report
+        from wafer_assets.domain.scoring import score
+
+        # Read at once: what is recorded of the wafers must be true of these very wafers.
+        manifest, frame = self.wafers.read("prediction", batch)
+        if frame is None:
+            withdraw(batch, self.s3, self.predictions)
+            return None
+        version = self.version
+        self.bundle.check_contract(manifest.contract_version, f"Batch {batch}")
+        scores = score(self.bundle, frame, version.version)
+        csv = scores.rows.to_csv(index=False).encode()
+        page = batch_report(self.bundle, scores, batch, frame, version.version, version.name)
+        scored = ScoredBatch(
+            batch=batch,
+            sha256=str(manifest.sha256),
+            wafers=len(frame),
+            alarms=int(scores.rows["faulty"].sum()),
+            model=version.name,
+            bundle_version=version.version,
+            csv=prediction_key(batch),
+            report=report_key(batch),
+            dagster_run_id=self.run_id,
+            scored_at=datetime.now(UTC),
+        )
+
+        def publish() -> None:
+            self.s3.put(self.s3.lake, scored.csv, csv)
+            self.s3.put(self.s3.lake, scored.report, page)
+
+        self.predictions.replace(scored, _documents(scores), publish)
+        return BatchScores(scored, scores.rows)
+
+
+def withdraw(batch: str, s3: S3Store, predictions: PredictionStore) -> None:
+    """Remove what was predicted from an earlier version of a batch that is in quarantine now.
+
+    Raises
+    ------
+    BatchReplacedError
+        The batch is not in quarantine any more.
+    """
+    predictions.withdraw(batch)
+    for stale in (prediction_key(batch), report_key(batch)):
+        s3.delete(s3.lake, stale)
+
+
+def score_file(
+    bundle: "Bundle", version: BundleVersion, schema: BatchSchema, name: str, content: bytes
+) -> "FileScores | Refused":
+    """Score a file as if it had landed, and store nothing.
+
+    Returns
+    -------
+    FileScores or Refused
+        The scores, or every reason why the file would be refused.
+    """
+    from wafer_assets.domain.contract import Accepted, validate
+    from wafer_assets.domain.report import batch_report
+    from wafer_assets.domain.scoring import score
+
+    verdict = validate(name, content, schema)
+    if not isinstance(verdict, Accepted):
+        return verdict
+    scores = score(bundle, verdict.frame, version.version)
+    page = batch_report(bundle, scores, name, verdict.frame, version.version, version.name)
+    return FileScores(scores.rows, page)
+
+
+def _documents(scores: "Scores") -> list[dict[str, Any]]:
+    """Return a document per wafer: its row, and its evidence in full."""
+    evidence = scores.evidence
+    assert evidence is not None
+    return [
+        {
+            **{str(name): value for name, value in row.items()},
+            "margin": float(scores.margin[place]),
+            "base": float(evidence.base[place]),
+            "others": float(evidence.others[place]),
+            "evidence": evidence.of(place),
+        }
+        for place, row in enumerate(scores.rows.drop(columns="drivers").to_dict("records"))
+    ]
