@@ -1,6 +1,6 @@
 """Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from time import time
 
@@ -32,7 +32,9 @@ class _Search(BaseModel):
     event: float = float("inf")
 
 
-def landing_sensor(schema: BatchSchema, settings: AutomationSettings) -> dg.SensorDefinition:
+def landing_sensor(
+    schema: BatchSchema, settings: AutomationSettings, clock: Callable[[], float] = time
+) -> dg.SensorDefinition:
     """Build the sensor of a line's files.
 
     It compares the listing with what Dagster was told before, so that a tick that was missed or that failed
@@ -57,7 +59,7 @@ def landing_sensor(schema: BatchSchema, settings: AutomationSettings) -> dg.Sens
         search = _Search.model_validate_json(context.cursor) if context.cursor else _Search()
         settled, given_up = None, set[tuple[str, str]]()
         # The difference, because a clock that was put back must not stop the search.
-        if abs(time() - search.at) >= settings.retry_minutes * 60:
+        if abs(clock() - search.at) >= settings.retry_minutes * 60:
             settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3))
             given_up = {(item.batch, item.etag) for item in wafers.failures(line) if item.code_version == version}
         tick = plan_tick(line, listing, reported, settled, until=search.event, given_up=given_up)
@@ -68,12 +70,12 @@ def landing_sensor(schema: BatchSchema, settings: AutomationSettings) -> dg.Sens
             remarks.append(f"{len(tick.vanished)} have vanished: {', '.join(tick.vanished[:10])}")
         if settled is not None:
             waiting = list(tick.waiting)[:MOST_LOOKED_AT]
-            due = due_batches(instance, line, waiting, time(), settings.retry_minutes * 60)[:limit]
+            due = due_batches(instance, line, waiting, clock(), settings.retry_minutes * 60)[:limit]
             report_raw_batches(instance, line, s3.landing, {batch: tick.waiting[batch] for batch in due})
             remarks += [f"{len(due)} had no outcome and are reported again"] if due else []
             remarks += [f"{len(waiting) - len(due)} without outcome wait longer"] if len(waiting) > len(due) else []
             remarks += [f"{len(given_up)} cannot be stored"] if given_up else []
-            search = _Search(at=time(), event=max((file.event for file in reported.values()), default=0))
+            search = _Search(at=clock(), event=max((file.event for file in reported.values()), default=0))
         if tick.vanished:
             context.log.warning("; ".join(remarks))
         return dg.SensorResult(

@@ -139,8 +139,8 @@ def _listed(items: Collection[str]) -> list[str]:
     return [*list(items)[:MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def notify_quarantine(line: Line) -> dg.SensorDefinition:
-    """Build the sensor that tells of refused files of a line."""
+def notify_quarantine(line: Line, most: int = MAX_EVENTS) -> dg.SensorDefinition:
+    """Build the sensor that tells of refused files of a line, of so many at a tick."""
     asset_key = dg.AssetKey([line, "quarantined_batches"])
 
     @dg.sensor(
@@ -152,7 +152,7 @@ def notify_quarantine(line: Line) -> dg.SensorDefinition:
     def notify(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
         records = context.instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=asset_key, after_storage_id=int(context.cursor or 0)),
-            limit=MAX_EVENTS,
+            limit=most,
             ascending=True,
         ).records
         if not records:

@@ -13,7 +13,9 @@ from wafer_assets.settings import Settings
 
 
 class Ingest(Protocol):
-    def __call__(self, files: Mapping[str, bytes], *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult: ...
+    def __call__(
+        self, files: Mapping[str, bytes], *, raise_on_error: bool = True, **resources: object
+    ) -> dg.ExecuteInProcessResult: ...
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +36,12 @@ def schema() -> BatchSchema:
 
 @pytest.fixture
 def ingest(settings: Settings, instance: dg.DagsterInstance) -> Ingest:
-    """Drop files into the landing bucket and ingest, in one run, the ones that are new or changed."""
-    job = build_defs(settings).resolve_job_def("ingest_training")
+    """Drop files into the landing bucket and ingest, in one run, those that are new or changed."""
 
-    def run(files: Mapping[str, bytes], *, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
+    def run(
+        files: Mapping[str, bytes], *, raise_on_error: bool = True, **resources: object
+    ) -> dg.ExecuteInProcessResult:
+        job = build_defs(settings, **resources).resolve_job_def("ingest_training")
         tags = land(settings, instance, files, everything=False)
         return job.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
 

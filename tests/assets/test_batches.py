@@ -2,14 +2,13 @@
 
 import io
 import json
-from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
 
-import resources.mongo as mongo_module
-from resources.mongo import WaferStore
+from resources.mongo import BatchManifest, WaferStore
 from resources.s3 import S3Store, s3_client
 from schemas.loader import BatchSchema, Line
 from tests.assets.conftest import Ingest
@@ -168,20 +167,18 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     settings: Settings,
     mongo: WaferStore,
     s3: S3Store,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # A document that is larger than MongoDB takes: the server's own refusal of one batch.
     name = list(good)[1]
-    documents = mongo_module._documents
-
-    def refused(line: Line, frame: pd.DataFrame) -> Iterator[dict[str, object]]:
-        bad = frame["wafer"][0] == wafer
-        return ({**document, "blob": b"0" * 17_000_000} if bad else document for document in documents(line, frame))
-
     wafer = pd.read_csv(io.BytesIO(good[name]), usecols=[0], nrows=1).iloc[0, 0]
-    with monkeypatch.context() as patched:
-        patched.setattr(mongo_module, "_documents", refused)
-        result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False)
+
+    class TooLarge(WaferStore):
+        def replace_batch(self, line: Line, batch: str, frame: pd.DataFrame, *args: Any, **more: Any) -> BatchManifest:
+            if batch == name:
+                frame = frame.assign(wafer=frame["wafer"].replace(wafer, "0" * 17_000_000))
+            return super().replace_batch(line, batch, frame, *args, **more)
+
+    result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False, wafers=TooLarge(settings))
     assert not result.success
     assert result.retry_attempts_for_node("ingest_training_batches") == 0
     assert name in without_outcome(result)
@@ -225,22 +222,20 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
     instance: dg.DagsterInstance,
     settings: Settings,
     mongo: WaferStore,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    table = build_defs(settings).resolve_implicit_global_asset_job_def()
     read: list[str] = []
-    read_one = WaferStore.read
 
-    def counted(store: WaferStore, line: Line, batch: str) -> object:
-        read.append(batch)
-        return read_one(store, line, batch)
+    class Counted(WaferStore):
+        def read(self, line: Line, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+            read.append(batch)
+            return super().read(line, batch)
+
+    table = build_defs(settings, wafers=Counted(settings)).resolve_implicit_global_asset_job_def()
 
     def hash_of_table() -> str:
         read.clear()
-        with monkeypatch.context() as patched:
-            patched.setattr(WaferStore, "read", counted)
-            selection = {dg.AssetKey(["training", "wafer_table"])}
-            result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
+        selection = {dg.AssetKey(["training", "wafer_table"])}
+        result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
         found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches("training"))
         (event,) = result.asset_materializations_for_node("training__wafer_table")
         assert event.metadata["content_hash"].value == frame_hash(found)

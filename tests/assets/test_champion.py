@@ -15,7 +15,6 @@ from resources.trainings import MixedTrainingsError, Provenance
 from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
 from wafer_assets.assets.champion import champion
-from wafer_assets.assets.registry import _require_same_wafers
 from wafer_assets.keys import training_key
 from wafer_assets.operations.champion import (
     ChampionChangedError,
@@ -25,6 +24,7 @@ from wafer_assets.operations.champion import (
     require_champion,
     rollback,
 )
+from wafer_assets.operations.registration import OtherTableError, require_same_wafers
 from wafer_assets.settings import Settings
 
 ORIGIN = Provenance("a training", "some hyperparameters", "a table")
@@ -235,11 +235,11 @@ def test_a_switch_that_was_cut_off_is_repeated(
 def test_a_bundle_is_not_registered_with_the_evaluation_of_another_table() -> None:
     out_of_fold = results(1)
     table = out_of_fold.loc[out_of_fold["repeat"] == 0, ["wafer", "faulty"]]
-    _require_same_wafers(out_of_fold, table.sample(frac=1, random_state=0))
+    require_same_wafers(out_of_fold, table.sample(frac=1, random_state=0))
     corrected = table.assign(faulty=table["faulty"].where(table["wafer"] != "Wafer-3", 1))
     for other, different in ((table.iloc[1:], 1), (corrected, 1), (table.assign(wafer="x" + table["wafer"]), 800)):
-        with pytest.raises(dg.Failure, match=rf"another table: {different} wafers.*training/evaluation again"):
-            _require_same_wafers(out_of_fold, other)
+        with pytest.raises(OtherTableError, match=rf"another table: {different} wafers.*training/evaluation again"):
+            require_same_wafers(out_of_fold, other)
 
 
 def test_a_training_judges_its_own_version_and_not_the_newest(tracking: Tracking, log: PromotionLog) -> None:

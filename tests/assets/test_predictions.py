@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -11,20 +11,20 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-import wafer_assets.assets.predictions as prediction_assets
+import schemas.loader as schemas
 from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, Tracking
-from resources.mongo import WaferStore
-from resources.predictions import PredictionStore
+from resources.mongo import BatchManifest, BatchStatus, WaferStore
+from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.landing import land
 from wafer_assets.definitions import build_defs
-from wafer_assets.domain import scoring, simulation
+from wafer_assets.domain import simulation
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
-from wafer_assets.domain.scoring import Scores, make_bundle, score
+from wafer_assets.domain.scoring import make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
@@ -79,8 +79,8 @@ class Line:
     def land(self, files: dict[str, bytes]) -> dict[str, str]:
         return land(self.settings, self.instance, files, "prediction")
 
-    def run(self, job: str, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
-        definition = build_defs(self.settings).resolve_job_def(job)
+    def run(self, job: str, tags: dict[str, str], **resources: object) -> dg.ExecuteInProcessResult:
+        definition = build_defs(self.settings, **resources).resolve_job_def(job)
         return definition.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
     def ingested(self, files: dict[str, bytes]) -> dict[str, str]:
@@ -191,28 +191,36 @@ def test_a_batch_that_is_refused_later_loses_its_predictions(line: Line, good: d
     assert len(line.predictions.of_batch(list(good)[1])) == 20
 
 
-def replaced_once(monkeypatch: pytest.MonkeyPatch, moment: str, replace: Callable[[], object]) -> None:
-    """Let a batch be replaced after a run has listed it, or while it scores it."""
-    owner: Any = WaferStore if moment == "batches" else scoring
-    function, pending = getattr(owner, moment), [replace]
+class Replaced(WaferStore):
+    """Lets a batch be replaced once, after a run has listed it or while it scores what it has read."""
 
-    def with_replacement(*args: Any, **kwargs: Any) -> Any:
-        found = function(*args, **kwargs)
-        while pending:
-            pending.pop()()
-        return found
+    def __init__(self, settings: Settings, moment: str, replace: Callable[[], object]) -> None:
+        super().__init__(settings)
+        self.moment, self.pending = moment, [replace]
 
-    monkeypatch.setattr(owner, moment, with_replacement)
+    def batches(self, line: schemas.Line, status: BatchStatus | None = None) -> list[BatchManifest]:
+        manifests = super().batches(line, status)
+        self._replace_at("listed")
+        return manifests
+
+    def read(self, line: schemas.Line, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+        content = super().read(line, batch)
+        self._replace_at("read")
+        return content
+
+    def _replace_at(self, moment: str) -> None:
+        while self.moment == moment and self.pending:
+            self.pending.pop()()
 
 
 MOMENTS = pytest.mark.parametrize(
-    "moment", [pytest.param("batches", id="after it was listed"), pytest.param("score", id="while it is scored")]
+    "moment", [pytest.param("listed", id="after it was listed"), pytest.param("read", id="while it is scored")]
 )
 
 
 @MOMENTS
 def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_scored(
-    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
+    line: Line, good: dict[str, bytes], moment: str
 ) -> None:
     version = line.register(bundle_bytes(0))
     line.promote(version)
@@ -223,9 +231,7 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
         line.s3.put(line.s3.landing, landing_key("prediction", batch), other)
         ingest_batch(SCHEMA, batch, line.s3, line.wafers)
 
-    with monkeypatch.context() as patched:
-        replaced_once(patched, moment, replace)
-        result = line.run("predict", tags)
+    result = line.run("predict", tags, wafers=Replaced(line.settings, moment, replace))
     assert result.success
     (manifest,) = line.wafers.batches("prediction")
     frame = line.wafers.read_batch("prediction", batch)
@@ -242,7 +248,7 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
 
 @MOMENTS
 def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored(
-    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
+    line: Line, good: dict[str, bytes], moment: str
 ) -> None:
     line.promote(line.register(bundle_bytes(0)))
     (batch, content), (_, other), _ = good.items()
@@ -253,15 +259,13 @@ def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored
         newer = SCHEMA.model_copy(update={"contract_version": "2.0"})
         ingest_batch(newer, batch, line.s3, line.wafers)
 
-    replaced_once(monkeypatch, moment, replace)
-    assert "keeps contract 2.0" in failure(line.run("predict", tags))
+    replaced = Replaced(line.settings, moment, replace)
+    assert "keeps contract 2.0" in failure(line.run("predict", tags, wafers=replaced))
     assert line.predictions.scored() == {}
 
 
 @MOMENTS
-def test_a_batch_refused_during_the_run_gets_no_predictions(
-    line: Line, good: dict[str, bytes], moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_refused_during_the_run_gets_no_predictions(line: Line, good: dict[str, bytes], moment: str) -> None:
     line.promote(line.register(bundle_bytes(0)))
     batch, content = next(iter(good.items()))
     tags = line.ingested({batch: content})
@@ -270,8 +274,7 @@ def test_a_batch_refused_during_the_run_gets_no_predictions(
         line.s3.put(line.s3.landing, landing_key("prediction", batch), b"Wafer,Sensor-1\nWafer-1,1\n")
         ingest_batch(SCHEMA, batch, line.s3, line.wafers)
 
-    replaced_once(monkeypatch, moment, replace)
-    assert line.run("predict", tags).success
+    assert line.run("predict", tags, wafers=Replaced(line.settings, moment, replace)).success
     assert line.predictions.scored() == {}
     assert line.predictions.of_batch(batch) == []
     assert line.waiting() == []
@@ -286,19 +289,17 @@ def test_a_trace_names_no_file_that_was_not_scored(line: Line, good: dict[str, b
     assert origin.source is None
 
 
-def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(
-    line: Line, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(line: Line, good: dict[str, bytes]) -> None:
     line.promote(line.register(bundle_bytes(0)))
     tags = line.ingested(good)
     first, *others = good
-    documents, pending = prediction_assets._documents, [b"0" * 17_000_000]
 
-    def too_large(scores: Scores) -> list[dict[str, Any]]:
-        return [{**document, "blob": pending.pop() if pending else b""} for document in documents(scores)]
+    class TooLarge(PredictionStore):
+        def replace(self, scored: ScoredBatch, wafers: Sequence[dict[str, Any]], *args: Any) -> None:
+            blob = b"0" * 17_000_000 if scored.batch == first else b""
+            super().replace(scored, [{**document, "blob": blob} for document in wafers], *args)
 
-    monkeypatch.setattr(prediction_assets, "_documents", too_large)
-    message = failure(line.run("predict", tags))
+    message = failure(line.run("predict", tags, predictions=TooLarge(line.settings)))
     assert first in message
     assert "too large" in message
     assert set(line.predictions.scored()) == set(others)
@@ -326,18 +327,15 @@ def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(line: Line, good:
     assert line.s3.list_objects(line.s3.lake, "prediction/predictions/") == []
 
 
-def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(
-    line: Line, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(line: Line, good: dict[str, bytes]) -> None:
     line.promote(line.register(bundle_bytes(0)))
     tags = line.ingested(good)
 
-    def broken(*_: object) -> None:
-        raise ConnectionError("the disk of the lake is full")
+    class Full(S3Store):
+        def put(self, *_: object) -> None:
+            raise ConnectionError("the disk of the lake is full")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(S3Store, "put", broken)
-        result = line.run("predict", tags)
+    result = line.run("predict", tags, s3=Full(line.settings))
     assert not result.success
     assert "the disk of the lake is full" in failure(result)
     assert line.predictions.scored() == {}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -152,6 +152,7 @@ class Platform:
     settings: Settings
     instance: dg.DagsterInstance
     cursor: str | None = None
+    clock: Callable[[], float] = time.time
 
     @property
     def s3(self) -> S3Store:
@@ -181,13 +182,13 @@ class Platform:
             for part in batch_ranges(self.instance, "training", batches)
         ]
 
-    def tick(self, through: Settings | None = None) -> str:
+    def tick(self, through: Settings | None = None, s3: S3Store | None = None) -> str:
         """Let the landing sensor look once; return what it says."""
-        s3 = S3Store(through or self.settings)
+        s3 = s3 or S3Store(through or self.settings)
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"s3": s3, "wafers": self.mongo}
         )
-        result = landing_sensor(load_schema("training"), AutomationSettings()).evaluate_tick(context)
+        result = landing_sensor(SCHEMA, AutomationSettings(), self.clock).evaluate_tick(context)
         self.cursor = result.cursor
         return str(result.skip_message)
 
@@ -337,25 +338,23 @@ def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tm
     require_invariants(settings, files)
 
 
-def test_what_a_killed_run_stored_and_did_not_tell_is_made_up_for(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_run_stored_and_did_not_tell_is_made_up_for(platform: Platform) -> None:
     files = good_files(4) | bad_files(2)
     names = list(files)
     platform.drop(files)
     platform.tick()
     ingest_batch(SCHEMA, names[0], platform.s3, platform.mongo)  # and then its process was killed
-    assert succeeded(platform.ingest())
+    assert succeeded(platform.run(names[1:]))
     records = dg.AssetKey(["training", "wafer_records"])
     assert set(platform.instance.get_materialized_partitions(records)) == set(names[1:])
 
-    monkeypatch.setattr("sensors.landing.time", lambda: time.time() + HOUR)
+    platform.clock = lambda: time.time() + HOUR
     assert "reported again" not in platform.tick(), "a search that only notes what there is"
-    monkeypatch.setattr("sensors.landing.time", lambda: time.time() + 2 * HOUR)
+    platform.clock = lambda: time.time() + 2 * HOUR
     assert "1 had no outcome and are reported again" in platform.tick()
     assert succeeded(platform.run(names[:1]))
     assert set(platform.instance.get_materialized_partitions(records)) == set(files)
-    monkeypatch.setattr("sensors.landing.time", lambda: time.time() + 4 * HOUR)
+    platform.clock = lambda: time.time() + 4 * HOUR
     assert platform.tick().startswith("Nothing is new")
     require_invariants(platform.settings, files)
 
@@ -602,30 +601,30 @@ def test_a_clock_that_goes_back_hides_no_file(platform: Platform, monkeypatch: p
     now = time.time
     offset = [-HOUR]
     # Of the whole process, because Dagster's events get its times, too.
-    for clock in ("time.time", "sensors.landing.time"):
-        monkeypatch.setattr(clock, lambda: now() + offset[0])
-    listing = S3Store.list_objects
+    monkeypatch.setattr("time.time", lambda: now() + offset[0])
+    platform.clock = lambda: now() + offset[0]
 
-    def older(store: S3Store, bucket: str, prefix: str = "") -> list[StoredObject]:
-        """List what came late as if it were older than all that is known."""
-        found = listing(store, bucket, prefix)
-        oldest = min((item.last_modified for item in found), default=None)
-        return [
-            replace(item, last_modified=oldest.replace(year=oldest.year - 1))
-            if oldest and item.key.rpartition("/")[2] in late
-            else item
-            for item in found
-        ]
+    class Older(S3Store):
+        def list_objects(self, bucket: str, prefix: str = "") -> list[StoredObject]:
+            """List what came late as if it were older than all that is known."""
+            found = super().list_objects(bucket, prefix)
+            oldest = min((item.last_modified for item in found), default=None)
+            return [
+                replace(item, last_modified=oldest.replace(year=oldest.year - 1))
+                if oldest and item.key.rpartition("/")[2] in late
+                else item
+                for item in found
+            ]
 
-    monkeypatch.setattr(S3Store, "list_objects", older)
+    older = Older(platform.settings)
     platform.drop({name: files[name] for name in late})
-    assert platform.tick().startswith("4 files are new or changed")
+    assert platform.tick(s3=older).startswith("4 files are new or changed")
     assert succeeded(platform.run(late))
     assert set(platform.mongo.etags("training")) == set(files) - {early[3]}
 
     offset[0] += 2 * HOUR
     before = platform.known_to_dagster()
-    assert "1 had no outcome and are reported again" in platform.tick()
+    assert "1 had no outcome and are reported again" in platform.tick(s3=older)
     assert platform.known_to_dagster() != before
     assert succeeded(platform.run([early[3]]))
     require_invariants(platform.settings, files)

@@ -1,6 +1,7 @@
 """From a file in S3 to records, table and predictions by themselves: sensors and conditions on real services."""
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +11,10 @@ from botocore.exceptions import BotoCoreError
 from dagster._core.execution.api import create_execution_plan
 from pymongo.errors import WriteError
 
-from resources.mongo import WaferStore
-from resources.s3 import S3Store
+from resources.mongo import BatchManifest, WaferStore
+from resources.s3 import S3Store, StoredObject
 from schemas.loader import Line, load_schema
+from sensors.landing import landing_sensor
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import landing_key
@@ -30,6 +32,7 @@ class Flow:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.s3, self.store, self.instance = S3Store(settings), WaferStore(settings), instance
+        self.settings, self.clock = settings, time.time
         self.defs = build_defs(settings)
         self.repository = self.defs.get_repository_def()
         self.cursors: dict[str, str | None] = {}
@@ -47,7 +50,8 @@ class Flow:
             cursor=self.cursors.get(name),
             resources={"s3": self.s3, "wafers": self.store},
         )
-        result = self.repository.get_sensor_def(name).evaluate_tick(context)
+        sensor = landing_sensor(load_schema(line), self.settings.automation, self.clock)
+        result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         return str(result.skip_message)
 
@@ -61,10 +65,17 @@ class Flow:
         }
         return {key: partitions for key, partitions in found.items() if partitions}
 
-    def run(self, *assets: str, partitions: set[str | None] | None = None, line: Line = "training") -> bool:
-        """Materialize assets, as the daemon would."""
+    def run(
+        self,
+        *assets: str,
+        partitions: set[str | None] | None = None,
+        line: Line = "training",
+        wafers: WaferStore | None = None,
+    ) -> bool:
+        """Materialize assets, as the daemon would, on another store if one is given."""
         selection = [dg.AssetKey(asset.split("/")) for asset in assets]
-        job = self.repository.get_implicit_job_def_for_assets(selection)
+        defs = build_defs(self.settings, wafers=wafers) if wafers else self.defs
+        job = defs.get_repository_def().get_implicit_job_def_for_assets(selection)
         assert job is not None
         subset = job.get_subset(asset_selection=set(selection))
         tags: list[dict[str, str]] = [{}]
@@ -168,28 +179,26 @@ def test_a_vanished_file_is_reported_once_and_again_only_after_it_came_back(flow
 
 
 def test_a_failed_listing_is_a_failed_tick_that_changes_nothing(
-    flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    flow: Flow, good: dict[str, bytes], settings: Settings
 ) -> None:
     flow.drop(good)
     flow.tick()
     before = reported_files(flow.instance, "training")
 
-    def broken(*_: object) -> list[object]:
-        raise BotoCoreError
+    class Unreachable(S3Store):
+        def list_objects(self, *_: object) -> list[StoredObject]:
+            raise BotoCoreError
 
-    with monkeypatch.context() as patched:
-        patched.setattr(S3Store, "list_objects", broken)
-        with pytest.raises(BotoCoreError):
-            flow.tick()
+    flow.s3 = Unreachable(settings)
+    with pytest.raises(BotoCoreError):
+        flow.tick()
     assert reported_files(flow.instance, "training") == before
     assert flow.observations(next(iter(good))) == 0
 
 
-def test_a_file_that_got_no_outcome_is_reported_again_later(
-    flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_got_no_outcome_is_reported_again_later(flow: Flow, good: dict[str, bytes]) -> None:
     now = [1_000_000.0]
-    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
+    flow.clock = lambda: now[0]
     flow.drop(good)
     flow.tick()  # reports them
     done = set(list(good)[:3])
@@ -206,12 +215,12 @@ def test_what_stays_without_outcome_is_reported_after_pauses_that_grow_up_to_a_d
     settings: Settings, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, hours = [1_000_000.0], 2
-    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
     monkeypatch.setattr("time.time", lambda: now[0])  # pauses are measured from the times of Dagster's events
     name = next(iter(good))
     patient = settings.model_copy(update={"automation": AutomationSettings(retry_minutes=hours * 60)})
     with dg.DagsterInstance.ephemeral() as instance:
         flow = Flow(patient, instance)
+        flow.clock = lambda: now[0]
         flow.drop({name: good[name]})
         flow.tick()
         reports = [now[0]]
@@ -231,20 +240,19 @@ def test_what_stays_without_outcome_is_reported_after_pauses_that_grow_up_to_a_d
 
 
 def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_changed(
-    flow: Flow, good: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    flow: Flow, good: dict[str, bytes]
 ) -> None:
     now = [1_000_000.0]
-    monkeypatch.setattr("sensors.landing.time", lambda: now[0])
+    flow.clock = lambda: now[0]
     name = next(iter(good))
     flow.drop({name: good[name]})
     flow.tick()
 
-    def refused(*_: object, **__: object) -> None:
-        raise WriteError("this document is not liked", 121)
+    class Refusing(WaferStore):
+        def replace_batch(self, *_: object, **__: object) -> BatchManifest:
+            raise WriteError("this document is not liked", 121)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(WaferStore, "replace_batch", refused)
-        assert not flow.run(*INGESTED, partitions={name})
+    assert not flow.run(*INGESTED, partitions={name}, wafers=Refusing(flow.settings))
     for _ in range(10):
         now[0] += 100_000
         said = flow.tick()

@@ -265,9 +265,9 @@ def test_many_refused_files_are_told_in_one_message(
 
 
 def test_more_files_than_a_tick_reads_are_left_to_the_next(
-    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine, monkeypatch: pytest.MonkeyPatch
+    inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
 ) -> None:
-    monkeypatch.setattr("sensors.notifications.MAX_EVENTS", 3)
+    quarantine.sensor = notify_quarantine("training", 3)
     for number in range(5):
         refuse(instance, f"{number}.csv", {"bad_name": 1})
     for _ in range(3):
