@@ -151,7 +151,7 @@ def test_the_chart_is_of_the_release_of_our_dagster() -> None:
 
 
 def test_the_runbook_names_no_other_chart() -> None:
-    named = re.findall(r"\b1\.\d\d\.\d+", (BASE.parents[2] / "deploy" / "README.md").read_text())
+    named = re.findall(r"\b1\.\d\d\.\d+", (BASE.parents[1] / "deploy" / "README.md").read_text())
     assert set(named) == {chart_version()}
 
 
