@@ -38,7 +38,7 @@ MAX_REASONS_PER_CODE = 20
 # Unknown headers compared with the missing ones; the rest of a header of millions is only counted.
 MAX_UNEXPECTED_COLUMNS = 10_000
 
-CHECKS: Mapping[str, str] = MappingProxyType(
+CLAUSES: Mapping[str, str] = MappingProxyType(
     {
         "file_name": "The name is wafer_<DDMMYYYY>_<HHMMSS>.csv with a real date and time.",
         "file_size": "The file is neither empty nor larger than the schema allows.",
@@ -55,18 +55,18 @@ CHECKS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ReasonKind:
-    """One way to break the contract: its stable code, the check it fails and what the partner should do."""
+    """One way to break the contract: its stable code, the clause it breaks and what the partner should do."""
 
     code: str
-    check: str
+    clause: str
     title: str
     remedy: str
 
 
 REASONS: Mapping[str, ReasonKind] = MappingProxyType(
     {
-        code: ReasonKind(code, check, title, remedy)
-        for code, check, title, remedy in (
+        code: ReasonKind(code, clause, title, remedy)
+        for code, clause, title, remedy in (
             (
                 "file_name_invalid",
                 "file_name",
@@ -239,12 +239,12 @@ class _Findings:
         return bool(self._kept)
 
     def reasons(self) -> tuple[Reason, ...]:
-        found: list[Reason] = []
+        reasons: list[Reason] = []
         for code, kind in REASONS.items():
-            found += self._kept.get(code, [])
+            reasons += self._kept.get(code, [])
             if more := self._more[code]:
-                found.append(Reason(code, None, None, f"{more:,} more like these", kind.remedy))
-        return tuple(found)
+                reasons.append(Reason(code, None, None, f"{more:,} more like these", kind.remedy))
+        return tuple(reasons)
 
 
 def check_object(name: str, size: int, schema: BatchSchema) -> tuple[Reason, ...]:
