@@ -74,17 +74,17 @@ def wafer_table(
     ValueError
         The frames differ in their columns.
     """
-    merged = None if base is None else _Merged.of(base)
+    merged = None if base is None else _GrowingTable.of(base)
     for batch, frame in frames:
         if merged is None:
-            merged = _Merged(list(frame.columns))
+            merged = _GrowingTable(list(frame.columns))
         merged.add(batch, frame)
     if merged is None:
         raise EmptyTableError
     return merged.in_time_order(), merged.superseded
 
 
-class _Merged:
+class _GrowingTable:
     """Wafers in the order of their arrival, in arrays that grow and whose rows later batches overwrite."""
 
     def __init__(self, columns: list[str]) -> None:
@@ -97,7 +97,7 @@ class _Merged:
         self._readings = np.empty((0, len(self._sensors)))
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "_Merged":
+    def of(cls, table: pd.DataFrame) -> "_GrowingTable":
         """Return what merging the table's batches had led to."""
         merged = cls(list(table.columns.drop("batch")))
         owners = {batch: (batch_time(batch) or datetime.min, batch) for batch in table["batch"].unique()}
