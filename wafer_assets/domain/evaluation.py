@@ -624,9 +624,9 @@ class _Scored:
         faults = int(self.faulty.sum())
         if min(faults, len(self.faulty) - faults) == 1:
             return "a single wafer of a kind does not show how they vary"
-        found = self.alarm[:, self.faulty].mean()
-        if metric in {"balanced_error_rate", "mcc"} and found in {0, 1}:
-            return f"every draw of the {faults} faulty wafers has {'all' if found else 'none'} of them found"
+        recall = self.alarm[:, self.faulty].mean()
+        if metric in {"balanced_error_rate", "mcc"} and recall in {0, 1}:
+            return f"every draw of the {faults} faulty wafers has {'all' if recall else 'none'} of them found"
         return ""
 
     def measure(self, weights: Floats) -> dict[str, Floats]:

@@ -59,23 +59,25 @@ class Explainer:
     def __init__(self, model: FaultModel) -> None:
         names = [str(name) for name in model.preprocessor_.get_feature_names_out()]
         sensor_of = [name.removesuffix(INDICATOR_SUFFIX) for name in names]
-        groups = [model.members_, *(members for members in model.cluster_members_ if members is not None)]
-        leaves = [_weighted_leaves(members, model.slopes_) for members in groups]
-        asked = {feature for found in leaves for leaf in found for feature in leaf.conditions}
+        groups: dict[int | None, Members] = {
+            cluster: members
+            for cluster, members in ((None, model.members_), *enumerate(model.cluster_members_))
+            if members is not None
+        }
+        leaves_of = {group: _weighted_leaves(members, model.slopes_) for group, members in groups.items()}
+        asked = {feature for leaves in leaves_of.values() for leaf in leaves for feature in leaf.conditions}
         place = {sensor: number for number, sensor in enumerate(dict.fromkeys(sensor_of[i] for i in sorted(asked)))}
         sensor_places = np.array([place.get(sensor, 0) for sensor in sensor_of], dtype=np.intp)
-        ensembles = iter(
-            [
-                _Ensemble(found, _start(members, model.slopes_), sensor_places, len(place))
-                for members, found in zip(groups, leaves, strict=True)
-            ]
-        )
-        self.sensors = np.array(list(place), dtype=object)
         position_of = {name: position for position, name in enumerate(model.feature_names_in_)}
+        self.sensors = np.array(list(place), dtype=object)
         self.positions = np.array([position_of[name] for name in place], dtype=np.intp)
+        ensembles = {
+            group: _Ensemble(leaves_of[group], _start(members, model.slopes_), sensor_places, len(place))
+            for group, members in groups.items()
+        }
+        self._overall = ensembles.pop(None)
+        self._of_cluster = ensembles
         self._intercept = model.intercept_
-        self._overall = next(ensembles)
-        self._of_cluster = [None if members is None else next(ensembles) for members in model.cluster_members_]
         self._weights = model.cluster_weights_
 
     def explain(self, features: NDArray[np.float32], labels: NDArray[np.intp]) -> Contributions:
@@ -88,9 +90,9 @@ class Explainer:
         """
         base = np.full(len(features), self._intercept + self._overall.expected)
         values = self._overall.contributions(features)
-        for cluster, own in enumerate(self._of_cluster):
+        for cluster, own in self._of_cluster.items():
             rows = np.flatnonzero(labels == cluster)
-            if own is None or not rows.size:
+            if not rows.size:
                 continue
             weight = self._weights[cluster]
             base[rows] += weight * (own.expected - self._overall.expected)
@@ -164,13 +166,13 @@ class _Ensemble:
 
     def contributions(self, features: NDArray[np.float32]) -> Floats:
         """Return the contributions of sensors, shape (n_wafers, n_sensors)."""
-        found = np.zeros((len(features), self._n_sensors))
+        contributions = np.zeros((len(features), self._n_sensors))
         for start in range(0, len(features), _WAFERS_AT_ONCE):
             rows = slice(start, start + _WAFERS_AT_ONCE)
             values = np.ascontiguousarray(features[rows, self._used].T)
             for group in self._groups:
-                found[rows] += group.contributions(values).T
-        return found
+                contributions[rows] += group.contributions(values).T
+        return contributions
 
 
 def _as_arrays(
@@ -213,12 +215,12 @@ def _shapley_values(share: Floats, values: Floats) -> Floats:
     asked, leaves = share.shape
     agrees = (np.arange(2**asked) >> np.arange(asked)[:, None] & 1).astype(np.float64)[:, None, :]
     nodes, weights = np.polynomial.legendre.leggauss((asked + 1) // 2)
-    found = np.zeros((asked, leaves, 2**asked))
+    contributions = np.zeros((asked, leaves, 2**asked))
     for known, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
         factors = known * agrees + (1 - known) * share[:, :, None]
-        found += weight * factors.prod(axis=0) / factors
-    found *= (agrees - share[:, :, None]) * values[:, None]
-    return found.reshape(asked, -1)
+        contributions += weight * factors.prod(axis=0) / factors
+    contributions *= (agrees - share[:, :, None]) * values[:, None]
+    return contributions.reshape(asked, -1)
 
 
 def _weighted_leaves(members: Members, slopes: Mapping[MemberName, float]) -> list[_Leaf]:

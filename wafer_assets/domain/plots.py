@@ -123,8 +123,8 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
         capsize=3,
         label="Observed, 95% interval",
     )
-    for x, y, found in zip(100 * predicted, 100 * high, faults, strict=True):
-        axes.annotate(f"{found}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+    for x, y, faulty in zip(100 * predicted, 100 * high, faults, strict=True):
+        axes.annotate(f"{faulty}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
     axes.set(xlim=(0, None), ylim=(0, top))
     axes.set_xlabel("Predicted probability of a fault (%)")
     axes.set_ylabel("Observed share of faults (%)")
@@ -261,15 +261,15 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
             color=_INK if column == "probability" else _FAULT,
             label=f"{name}, mean of {window} wafers",
         )
-    found = wafers[wafers["faulty"] == 1]
+    faulty = wafers[wafers["faulty"] == 1]
     top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
     axes.plot(
-        found["row"] + 1,
-        np.full(len(found), -0.03 * top),
+        faulty["row"] + 1,
+        np.full(len(faulty), -0.03 * top),
         "|",
         color=_FAULT,
         markersize=9,
-        label=f"Faulty wafer ({len(found)})",
+        label=f"Faulty wafer ({len(faulty)})",
     )
     axes.set(ylim=(-0.07 * top, 1.05 * top), xlim=(0, evaluation.wafers))
     axes.set_xlabel("Wafer in time order")

@@ -148,15 +148,15 @@ def select_columns(X: object, expected: Iterable[str]) -> pd.DataFrame:
         raise WrongSensors(
             f"Expected a DataFrame with named columns, found {type(X).__name__}: pass the sensors by name."
         )
-    known, found = list(expected), list(X.columns)
-    if found == known:
+    known, given = list(expected), list(X.columns)
+    if given == known:
         return X
-    known_set, found_set = set(known), set(found)
+    known_set, given_set = set(known), set(given)
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
         for kind, names in (
-            ("missing", [name for name in known if name not in found_set]),
-            ("unknown", [str(name) for name in found if name not in known_set]),
+            ("missing", [name for name in known if name not in given_set]),
+            ("unknown", [str(name) for name in given if name not in known_set]),
             ("repeated", X.columns[X.columns.duplicated()].astype(str).tolist()),
         )
         if names

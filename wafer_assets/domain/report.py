@@ -168,15 +168,15 @@ def _names(scores: Scores, wafers: pd.DataFrame) -> list[str]:
 
 def _listed(rows: pd.DataFrame, names: Sequence[str], order: NDArray[np.intp], top: float) -> list[dict[str, Any]]:
     wanted = ["probability", "faulty", "cluster", "decided_by"]
-    found = rows[wanted].to_dict("records")
+    records = rows[wanted].to_dict("records")
     drivers = rows["drivers"].tolist() if "drivers" in rows else [""] * len(rows)
     return [
         {
-            **found[row],
+            **records[row],
             "rank": rank,
             "wafer": names[row],
             "drivers": drivers[row],
-            "bar": round(_BAR * found[row]["probability"] / top, 1),
+            "bar": round(_BAR * records[row]["probability"] / top, 1),
         }
         for rank, row in enumerate(order[:LISTED].tolist(), start=1)
     ]
@@ -316,14 +316,14 @@ def _marks(cluster: int, radius: float, points: Floats) -> str:
 
 def _labels(points: Floats, names: Sequence[str], chosen: Sequence[int], right: float) -> list[dict[str, Any]]:
     """Write names in a column beside the map, in the order of their height, so that none hides another."""
-    found, lowest = [], 14.0
+    labels, lowest = [], 14.0
     for row in sorted(chosen, key=lambda row: float(points[row, 1])):
         x, y = points[row].tolist()
         lowest = min(max(y, lowest), _MAP_HEIGHT - _MAP_BOTTOM)
         name = names[row] if len(names[row]) <= 18 else f"{names[row][:17]}…"
-        found.append({"x": x, "y": y, "text_x": right + 14, "text_y": lowest, "name": name})
+        labels.append({"x": x, "y": y, "text_x": right + 14, "text_y": lowest, "name": name})
         lowest += 16
-    return found
+    return labels
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -397,8 +397,8 @@ def _protocol(name: str) -> str:
     return name.replace("_", " ").replace("k fold", "k-fold").capitalize()
 
 
-def _known_first(found: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    return [name for name in known if name in found] + [name for name in found if name not in known]
+def _known_first(names: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    return [name for name in known if name in names] + [name for name in names if name not in known]
 
 
 def _estimate(values: Mapping[str, Any] | None) -> Estimate:
@@ -410,9 +410,9 @@ def _estimate(values: Mapping[str, Any] | None) -> Estimate:
 
 def _quality(quality: Mapping[str, Mapping[str, Any]], share: float) -> list[dict[str, Any]]:
     protocols = _known_first(quality, PROTOCOLS)
-    found: dict[str, None] = dict.fromkeys(metric for protocol in protocols for metric in quality[protocol])
+    measured: dict[str, None] = dict.fromkeys(metric for protocol in protocols for metric in quality[protocol])
     rows = []
-    for name in _known_first(found, METRICS):
+    for name in _known_first(measured, METRICS):
         metric = METRICS.get(name)
         chance = metric.without_skill(share) if metric and 0 < share < 1 else math.nan
         better = {True: "higher is better", False: "lower is better", None: "set by the policy"}

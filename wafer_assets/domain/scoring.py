@@ -194,7 +194,8 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
     """
     readings = readings_of(bundle, wafers)
     model = bundle.model
-    parts = []
+    parts: list[tuple[NDArray[np.intp], Floats, NDArray[np.float32]]] = []
+    explained: list[Evidence] = []
     # Block by block, so that features and contributions of 100,000 wafers are never held at once.
     for start in range(0, max(len(readings), 1), WAFERS_AT_ONCE):
         block = readings.iloc[start : start + WAFERS_AT_ONCE]
@@ -202,10 +203,11 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
         places = model.clusterer_.coordinates(features)
         labels = model.clusterer_.nearest(places)
         margin = model.margins(features, labels)
-        found = _evidence(bundle, block, features.to_numpy(), labels, margin) if evidence else None
-        parts.append((labels, margin, places[:, :2], found))
-    labels, margin, coordinates = (np.concatenate([part[place] for part in parts]) for place in range(3))
-    told = _joined([part[3] for part in parts if part[3] is not None]) if evidence else None
+        parts.append((labels, margin, places[:, :2]))
+        if evidence:
+            explained.append(_evidence(bundle, block, features.to_numpy(), labels, margin))
+    labels, margin, coordinates = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    reasons = _joined(explained) if evidence else None
     probability = expit(margin)
     own_models = np.array([members is not None for members in model.cluster_members_])
     rows = pd.DataFrame(
@@ -219,9 +221,9 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
     )
     if "wafer" in wafers:
         rows.insert(0, "wafer", wafers["wafer"].to_numpy(dtype=object))
-    if told is not None:
-        rows["drivers"] = _drivers(told)
-    return Scores(rows, margin, coordinates, told)
+    if reasons is not None:
+        rows["drivers"] = _drivers(reasons)
+    return Scores(rows, margin, coordinates, reasons)
 
 
 def readings_of(bundle: Bundle, wafers: pd.DataFrame) -> pd.DataFrame:
@@ -233,12 +235,12 @@ def readings_of(bundle: Bundle, wafers: pd.DataFrame) -> pd.DataFrame:
         A sensor is missing, unknown or not numeric.
     """
     known = bundle.model.feature_names_in_
-    found = sensor_readings(wafers)
-    left_out = set(bundle.optional).difference(found.columns)
+    readings = sensor_readings(wafers)
+    left_out = set(bundle.optional).difference(readings.columns)
     if left_out:
-        found = found.reindex(columns=[*found.columns, *sorted(left_out)])
-    found = select_columns(found, known)
-    texts = found.select_dtypes(exclude="number")
+        readings = readings.reindex(columns=[*readings.columns, *sorted(left_out)])
+    readings = select_columns(readings, known)
+    texts = readings.select_dtypes(exclude="number")
     if len(texts.columns):
         # A reading that is missing in every wafer comes as None; what else is no number is refused.
         filled = texts.columns[texts.notna().any()]
@@ -248,8 +250,8 @@ def readings_of(bundle: Bundle, wafers: pd.DataFrame) -> pd.DataFrame:
                 f"{len(filled)} sensors are not numeric ({', '.join(map(str, filled[:5]))}): found {example!r}. "
                 "Send numbers, and null for a missing reading."
             )
-        found = found.astype(dict.fromkeys(texts.columns, "float64"))
-    return found
+        readings = readings.astype(dict.fromkeys(texts.columns, "float64"))
+    return readings
 
 
 def make_bundle(
@@ -286,7 +288,7 @@ def healthy_ranges(
 ) -> HealthyRanges:
     """Describe the readings of healthy wafers, by cluster and sensor."""
     values = readings.to_numpy(dtype=np.float64)
-    found = np.full((4, n_clusters, values.shape[1]), np.nan)
+    ranges = np.full((4, n_clusters, values.shape[1]), np.nan)
     for cluster in range(n_clusters):
         rows = np.flatnonzero((clusters == cluster) & ~faulty)
         for sensor in range(values.shape[1]):
@@ -297,8 +299,8 @@ def healthy_ranges(
                 deviation = np.abs(column - median)
                 # Readings that are mostly the same have a median deviation of 0, and still spread.
                 scale = MEDIAN_TO_SD * np.median(deviation) or MEAN_TO_SD * deviation.mean()
-                found[:, cluster, sensor] = median, scale, low, high
-    return HealthyRanges(*found)
+                ranges[:, cluster, sensor] = median, scale, low, high
+    return HealthyRanges(*ranges)
 
 
 def _training_map(
@@ -317,9 +319,9 @@ def _evidence(
     labels: NDArray[np.intp],
     margin: Floats,
 ) -> Evidence:
-    found = bundle.explainer.explain(features, labels)
-    strongest = np.argsort(-np.abs(found.values), axis=1, kind="stable")[:, :EVIDENCE]
-    contribution = np.take_along_axis(found.values, strongest, axis=1)
+    explained = bundle.explainer.explain(features, labels)
+    strongest = np.argsort(-np.abs(explained.values), axis=1, kind="stable")[:, :EVIDENCE]
+    contribution = np.take_along_axis(explained.values, strongest, axis=1)
     positions = bundle.explainer.positions[strongest]
     values = np.take_along_axis(readings.to_numpy(dtype=np.float64), positions, axis=1)
     healthy, of_cluster = bundle.healthy, labels[:, None]
@@ -327,10 +329,10 @@ def _evidence(
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(scale > 0, (values - median) / scale, np.nan)
     return Evidence(
-        base=found.base,
+        base=explained.base,
         sensors=bundle.explainer.sensors[strongest],
         contribution=contribution,
-        others=margin - found.base - contribution.sum(axis=1),
+        others=margin - explained.base - contribution.sum(axis=1),
         value=values,
         median=median,
         low=healthy.low[of_cluster, positions],

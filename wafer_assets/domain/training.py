@@ -206,10 +206,10 @@ def check_faults(y: Labels, folds: int) -> None:
             f"None of the {len(y)} wafers is faulty, so there is nothing to learn. "
             "Add labelled batches with faults and train again."
         )
-    for found, kind in ((faults, "faulty"), (len(y) - faults, "passed")):
-        if found < 2 * folds:
+    for count, kind in ((faults, "faulty"), (len(y) - faults, "passed")):
+        if count < 2 * folds:
             raise TooFewFaults(
-                f"Only {found} of {len(y)} wafers are {kind}; {folds} folds need at least {2 * folds}. "
+                f"Only {count} of {len(y)} wafers are {kind}; {folds} folds need at least {2 * folds}. "
                 "Add labelled batches or use fewer folds."
             )
 
