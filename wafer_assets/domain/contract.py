@@ -1,5 +1,8 @@
 """The file contract: a batch file's name and bytes in, a normalised frame or every reason for refusal out.
 
+Belongs here: what a partner's file must look like beyond its schema, which is `schemas`, and what is said of one
+that does not. Where files come from and where they go does not.
+
 Every reason has a stable code that stores, checks and people refer to; codes are added, never renamed. How a
 cell is read:
 
@@ -55,7 +58,19 @@ CLAUSES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ReasonKind:
-    """One way to break the contract: its stable code, the clause it breaks and what the partner should do."""
+    """One way to break the contract.
+
+    Attributes
+    ----------
+    code : str
+        Stable name, for stores, checks and people.
+    clause : str
+        Key of `CLAUSES`: the clause it breaks.
+    title : str
+        What is wrong, for people.
+    remedy : str
+        What the partner should do.
+    """
 
     code: str
     clause: str
@@ -154,15 +169,15 @@ class Reason:
 
     Attributes
     ----------
-    code
+    code : str
         Key of `REASONS`.
-    row
+    row : int or None
         Line of the file as an editor numbers it, from 1; None where no line is to blame.
-    column
-        Column by its name in the schema or, where it has none, in the file.
-    found
+    column : str or None
+        Column by its name in the schema or, where it has none, in the file; None where no column is to blame.
+    found : str
         What was found, escaped and shortened: safe to print and to store.
-    remedy
+    remedy : str
         What to do.
     """
 
@@ -181,7 +196,7 @@ class Reason:
         return f"{where}{REASONS[self.code].title}: found {self.found}. {self.remedy}"
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """Return the fields and the message, for stores and reports."""
+        """Return the fields and ``message``, as plain JSON values for stores and reports."""
         return asdict(self) | {"message": self.message}
 
 
@@ -191,9 +206,9 @@ class Accepted:
 
     Attributes
     ----------
-    frame
-        `wafer` (str), the sensors in schema order (float64, NaN where missing) and, for training files,
-        `faulty` (int8: 1 faulty, 0 passed); one row per wafer, in the file's order.
+    frame : DataFrame of shape (n_wafers, ...)
+        ``wafer`` (str), the sensors in schema order (float64, NaN where missing) and, for training files,
+        ``faulty`` (int8: 1 faulty, 0 passed); one row per wafer, in the file's order.
     """
 
     frame: pd.DataFrame
@@ -201,7 +216,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file that breaks the contract, with all reasons in the order of `REASONS`; at least one."""
+    """A file that breaks the contract.
+
+    Attributes
+    ----------
+    reasons : tuple of Reason
+        At least one, in the order of `REASONS`; `MAX_REASONS_PER_CODE` of a code at most, and one that counts
+        the rest.
+    """
 
     reasons: tuple[Reason, ...]
 
@@ -248,7 +270,22 @@ class _Findings:
 
 
 def check_object(name: str, size: int, schema: BatchSchema) -> tuple[Reason, ...]:
-    """Check what is known before a file is read: its name and its size in bytes."""
+    """Check what is known before a file is read.
+
+    Parameters
+    ----------
+    name : str
+        The file's name, without any folder.
+    size : int
+        In bytes.
+    schema : BatchSchema
+        The line's contract.
+
+    Returns
+    -------
+    tuple of Reason
+        Why not to read the file; empty where nothing speaks against it.
+    """
     findings = _Findings()
     _check_object(name, size, schema, findings)
     return findings.reasons()
@@ -259,12 +296,17 @@ def validate(name: str, content: bytes, schema: BatchSchema) -> Accepted | Refus
 
     Parameters
     ----------
-    name
+    name : str
         The file's name, without any folder.
-    content
+    content : bytes
         The whole file.
-    schema
+    schema : BatchSchema
         The line's contract.
+
+    Returns
+    -------
+    Accepted or Refused
+        The normalised frame, or all reasons against the file.
     """
     findings = _Findings()
     _check_object(name, len(content), schema, findings)

@@ -1,18 +1,23 @@
 """How good a fault model is, measured only on wafers it was not fitted on.
 
 Belongs here: the three protocols that choose training and test wafers, the metrics with their intervals,
-and the paired comparison of two models. The model is any scikit-learn classifier. Whatever it learns
-(imputation, clusters, calibration, alarm threshold) it learns again in every fold, because all of it is
-refitted.
+and the paired comparison of two models. What follows from a comparison is `promotion`. The model is any
+scikit-learn classifier. Whatever it learns (imputation, clusters, calibration, alarm threshold) it learns
+again in every fold, because all of it is refitted.
 
 What an interval means: a metric is computed on the pooled out-of-fold probabilities of each repeat and
 averaged over the repeats. Its interval is the 2.5th to 97.5th percentile of that average when wafers are
 drawn again with replacement, faulty and passed ones separately so that the share of faults stays, the same
-draw for all repeats (stratified percentile bootstrap; Efron and Tibshirani 1993, chapter 13). In simulation
-it covers the truth in 91 to 95% of cases with 89 faulty wafers and in 88 to 93% with 17. It says how much
-the figure depends on which wafers were measured, not how much it depends on the wafers trained on, for
-which cross-validation has no unbiased estimator (Bengio and Grandvalet 2004); ``Estimate.spread`` shows the
-part that comes from the choice of folds.
+draw for all repeats (stratified percentile bootstrap [1]_). In simulation it covers the truth in 91 to 95%
+of cases with 89 faulty wafers and in 88 to 93% with 17. It says how much the figure depends on which wafers
+were measured, not how much it depends on the wafers trained on, for which cross-validation has no unbiased
+estimator [2]_; ``Estimate.spread`` shows the part that comes from the choice of folds.
+
+References
+----------
+.. [1] Efron, B. and Tibshirani, R. J. (1993). "An Introduction to the Bootstrap", chapter 13. Chapman & Hall.
+.. [2] Bengio, Y. and Grandvalet, Y. (2004). "No Unbiased Estimator of the Variance of K-Fold
+   Cross-Validation". Journal of Machine Learning Research 5, 1089-1105.
 """
 
 from __future__ import annotations
@@ -80,7 +85,7 @@ class Metric:
     title : str
         Name for people.
     meaning : str
-        One sentence.
+        What it says, in one sentence.
     higher_is_better : bool or None
         None where neither direction is better by itself.
     without_skill : callable
@@ -186,7 +191,10 @@ class Curve:
 
     Attributes
     ----------
-    x, y, low, high : ndarray of shape (n_points,)
+    x, y : float64 ndarray of shape (n_points,)
+        Shares in [0, 1]; what they are shares of, the method that made the curve says.
+    low, high : float64 ndarray of shape (n_points,)
+        Ends of the interval of `y`.
     """
 
     x: Floats
@@ -203,17 +211,17 @@ class Evaluation:
     ----------
     metrics : mapping of protocol -> metric -> Estimate
         Every protocol of `PROTOCOLS` with every metric of `METRICS`.
-    out_of_fold : DataFrame
+    out_of_fold : DataFrame of shape (n_tested, 8)
         One row per protocol, repeat and tested wafer: ``protocol``, ``repeat``, ``fold``, ``row`` (position
         in time order, from 0), ``wafer``, ``faulty``, ``probability``, ``alarm``.
-    fits : DataFrame
+    fits : DataFrame of shape (n_fits, 8)
         One row per fit: ``protocol``, ``repeat``, ``fold``, ``train_wafers``, ``train_faults``,
         ``test_wafers``, ``test_faults``, ``note`` (why a training window was extended or a test was left out;
         else empty).
     wafers, faults : int
-        Size of the table.
+        Number of wafers in the table, and of faulty ones among them.
     repeats, folds, seed : int
-        As given.
+        As given to `evaluate`.
     """
 
     metrics: Mapping[str, Mapping[str, Estimate]]
@@ -226,19 +234,47 @@ class Evaluation:
     seed: int
 
     def predictions(self, protocol: str) -> pd.DataFrame:
-        """Out-of-fold rows of one protocol, by repeat and in time order."""
+        """Return the rows of `out_of_fold` that belong to one of `PROTOCOLS`, by repeat and in time order."""
         return self.out_of_fold[self.out_of_fold["protocol"] == protocol].sort_values(["repeat", "row"])
 
     def roc(self, protocol: str) -> Curve:
-        """Recall (y) over the share of passed wafers alarmed (x)."""
+        """Return recall over false alarms.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`, under which faulty and passed wafers were tested.
+
+        Returns
+        -------
+        Curve
+            `y` is the share of faulty wafers alarmed, `x` that of passed ones.
+        """
         return _curve(self.predictions(protocol), _recall_at_false_alarms, self.seed)
 
     def precision_recall(self, protocol: str) -> Curve:
-        """Precision (y) over recall (x)."""
+        """Return precision over recall.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`, under which faulty wafers were tested.
+
+        Returns
+        -------
+        Curve
+            `y` is the share of faulty wafers among the alarms, `x` the share of faulty wafers alarmed.
+        """
         return _curve(self.predictions(protocol), _precision_at_recall, self.seed)
 
     def as_frame(self) -> pd.DataFrame:
-        """Tidy table: protocol, metric, value, low, high, spread, without_skill, reason."""
+        """Return a row per protocol and metric.
+
+        Returns
+        -------
+        DataFrame of shape (n_protocols * n_metrics, 8)
+            ``protocol``, ``metric``, ``value``, ``low``, ``high``, ``spread``, ``without_skill``, ``reason``.
+        """
         rows = []
         for protocol, estimates in self.metrics.items():
             tested = self.predictions(protocol)["faulty"]
@@ -259,7 +295,7 @@ class Evaluation:
         return pd.DataFrame(rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Metrics and settings as plain JSON values; an undefined number is None."""
+        """Return metrics, settings and notes as plain JSON values; an undefined number is None."""
         return {
             "wafers": self.wafers,
             "faults": self.faults,
@@ -279,7 +315,20 @@ class Evaluation:
 
 
 def quality(out_of_fold: pd.DataFrame, *, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the metrics of every protocol as plain JSON values, from stored out-of-fold rows."""
+    """Measure a model on stored out-of-fold rows.
+
+    Parameters
+    ----------
+    out_of_fold : DataFrame of shape (n_tested, ...)
+        As `Evaluation.out_of_fold`.
+    seed : int
+        That of the evaluation, which gives the very same figures again.
+
+    Returns
+    -------
+    dict
+        Protocol -> metric -> fields of `Estimate`, as plain JSON values; an undefined number is None.
+    """
     return {
         protocol: _plain(
             estimate_metrics(
@@ -304,7 +353,7 @@ def _plain(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
 
 
 class DifferentWafersError(ValueError):
-    """Two results cannot be compared wafer by wafer."""
+    """Two results are not of the same wafers, so that they cannot be compared wafer by wafer."""
 
     code = "different_wafers"
 
@@ -335,6 +384,11 @@ def evaluate(
         Processes that fit folds side by side, -1 for one per core; the model's own should be 1.
     progress : callable, optional
         ``progress(done, total)``, counting fits.
+
+    Returns
+    -------
+    Evaluation
+        Every protocol and metric; what a short table cannot give is undefined, with the reason.
 
     Raises
     ------
@@ -370,15 +424,22 @@ def evaluate(
 
 
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
-    """Metrics of `a` minus those of `b` on the same wafers, each bootstrap draw shared by both.
+    """Subtract the metrics of `b` from those of `a` on the same wafers, each bootstrap draw shared by both.
 
     Sharing the draw cancels what the two results have in common, so the interval is that of the difference:
     one of ``log_loss`` below 0, or of ``auc`` above 0, favours `a`.
 
     Parameters
     ----------
-    a, b : DataFrame
+    a, b : DataFrame of shape (n_tested, ...)
         Out-of-fold rows of one protocol each (`Evaluation.predictions`); the repeats may differ in number.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict of Estimate
+        The difference by metric, for every metric of `METRICS`.
 
     Raises
     ------
@@ -417,7 +478,7 @@ class _Fold:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What became of a fold; `fold.train` are the rows really trained on, no probability means not tested."""
+    """What became of a fold; `fold.train` are the rows that were trained on, no probability means not tested."""
 
     fold: _Fold
     probability: Floats | None
@@ -467,7 +528,7 @@ def _run(
     n_jobs: int,
     progress: Progress | None,
 ) -> list[_Result]:
-    """Results in the order of `folds`."""
+    """Return the results in the order of `folds`."""
     results = []
     tasks = (delayed(_test)(model, features, y, fold, os.getpid()) for fold in folds)
     # Processes: half of a small fit is Python, which threads would do one after the other (17 s against 32 s).
@@ -606,7 +667,7 @@ class _Scored:
         )
 
     def undefined(self, metric: str) -> str:
-        """Why `metric` has no value here; empty where it has one."""
+        """Say why `metric` has no value here; empty where it has one."""
         if metric in _DEFINED_WITHOUT_FAULTS:
             return ""
         if not self.faulty.any():
@@ -618,7 +679,7 @@ class _Scored:
         return ""
 
     def unvarying(self, metric: str) -> str:
-        """Why drawing the wafers again cannot show how uncertain `metric` is; empty where it can."""
+        """Say why drawing the wafers again cannot show how uncertain `metric` is; empty where it can."""
         if metric in _DEFINED_WITHOUT_FAULTS:
             return ""
         faults = int(self.faulty.sum())
@@ -630,7 +691,7 @@ class _Scored:
         return ""
 
     def measure(self, weights: Floats) -> dict[str, Floats]:
-        """Every metric, shape (n_repeats, n_draws), where draw i holds wafer j ``weights[i, j]`` times."""
+        """Return every metric, shape (n_repeats, n_draws), where draw i holds wafer j ``weights[i, j]`` times."""
         neighbours = _neighbours(self.row, self.faulty)
         repeats = [
             {
@@ -644,11 +705,11 @@ class _Scored:
         return {name: np.stack([repeat[name] for repeat in repeats]) for name in METRICS}
 
     def observed(self) -> dict[str, Floats]:
-        """Every metric on the wafers as they are, shape (n_repeats,)."""
+        """Return every metric on the wafers as they are, shape (n_repeats,)."""
         return {name: value[:, 0] for name, value in self.measure(np.ones((1, len(self.faulty)))).items()}
 
     def estimate(self, metric: str, value: float, draws: Floats, spread: float = math.nan) -> Estimate:
-        """`value` with the percentile interval of `draws`."""
+        """Return `value` with the percentile interval of `draws`."""
         if reason := self.undefined(metric):
             return Estimate(math.nan, reason=reason)
         if reason := self.unvarying(metric):
@@ -660,13 +721,21 @@ class _Scored:
 
 
 def estimate_metrics(frame: pd.DataFrame, rng: np.random.Generator, why_untested: str = "") -> dict[str, Estimate]:
-    """Estimate every metric of `METRICS` from out-of-fold rows of one protocol; see `Evaluation.out_of_fold`.
+    """Estimate every metric of `METRICS` from out-of-fold rows of one protocol.
 
     Parameters
     ----------
-    frame : DataFrame with ``repeat``, ``row``, ``faulty``, ``probability`` and ``alarm``
-    rng : Generator, of the bootstrap
-    why_untested : str, what to say where there is no row
+    frame : DataFrame of shape (n_tested, ...)
+        ``repeat``, ``row``, ``wafer``, ``faulty``, ``probability`` and ``alarm``, as in `Evaluation.out_of_fold`.
+    rng : numpy.random.Generator
+        Of the bootstrap.
+    why_untested : str
+        What to say where there is no row.
+
+    Returns
+    -------
+    dict of Estimate
+        By metric; undefined ones say why.
     """
     if frame.empty:
         return {name: Estimate(math.nan, reason=why_untested) for name in METRICS}
@@ -685,7 +754,7 @@ def estimate_metrics(frame: pd.DataFrame, rng: np.random.Generator, why_untested
 
 
 def _bootstrap(results: Sequence[_Scored], rng: np.random.Generator) -> list[dict[str, Floats]]:
-    """Every metric per draw, averaged over the repeats; `results` share the wafers and the draws."""
+    """Return every metric per draw, averaged over the repeats; `results` share the wafers and the draws."""
     chunks = [
         [{name: draws.mean(axis=0) for name, draws in result.measure(weights).items()} for result in results]
         for weights in _draws(results[0].faulty, rng, RESAMPLES)
@@ -696,7 +765,7 @@ def _bootstrap(results: Sequence[_Scored], rng: np.random.Generator) -> list[dic
 
 
 def _draws(faulty: Flags, rng: np.random.Generator, resamples: int) -> Iterator[Floats]:
-    """How often each wafer is drawn, shape (n_draws, n_wafers), in pieces of bounded size."""
+    """Yield how often each wafer is drawn, shape (n_draws, n_wafers), in pieces of bounded size."""
     at_once = max(1, _DRAWN_WEIGHTS_AT_ONCE // len(faulty))
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
@@ -710,7 +779,7 @@ def _draws(faulty: Flags, rng: np.random.Generator, resamples: int) -> Iterator[
 
 
 def _above(faulty: Flags, probability: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Faults, passed wafers at or above each distinct probability, highest first: (n_draws, n_distinct)."""
+    """Count faulty, and passed, wafers at or above each distinct probability, highest first: (n_draws, n_distinct)."""
     order = np.argsort(-probability, kind="stable")
     last_of_ties = np.flatnonzero(np.diff(probability[order], append=-np.inf))
     drawn, outcome = weights[:, order], faulty[order]
@@ -758,7 +827,7 @@ def _probability_metrics(faulty: Flags, probability: Floats, weights: Floats) ->
 
 
 def _neighbours(row: Rows, faulty: Flags) -> csr_array:
-    """Pairs of a faulty (row) and a passed wafer (column) out of `NEIGHBOURHOOD` consecutive wafers."""
+    """Pair every faulty wafer (row) with the passed ones (column) out of `NEIGHBOURHOOD` consecutive wafers."""
     faults = np.flatnonzero(faulty)
     first = np.searchsorted(row, row[faults] - NEIGHBOURHOOD, side="right")
     lengths = np.searchsorted(row, row[faults] + NEIGHBOURHOOD) - first
@@ -786,7 +855,12 @@ def _entropy(share: float) -> float:
 
 
 def _curve(frame: pd.DataFrame, height: Callable[[Floats, Floats], Floats], seed: int) -> Curve:
-    """`height` over a common grid, averaged over the repeats (vertical averaging; Fawcett 2006)."""
+    """Average `height` over the repeats on a common grid (vertical averaging [1]_).
+
+    References
+    ----------
+    .. [1] Fawcett, T. (2006). "An introduction to ROC analysis". Pattern Recognition Letters 27(8), 861-874.
+    """
     scored = _Scored.of(frame)
 
     def averaged(weights: Floats) -> Floats:
@@ -807,7 +881,13 @@ def _recall_at_false_alarms(hits: Floats, false_alarms: Floats) -> Floats:
 
 
 def _precision_at_recall(hits: Floats, false_alarms: Floats) -> Floats:
-    """Precision at the highest threshold reaching a recall, not interpolated (Davis and Goadrich 2006)."""
+    """Return precision at the highest threshold that reaches a recall, not interpolated [1]_.
+
+    References
+    ----------
+    .. [1] Davis, J. and Goadrich, M. (2006). "The Relationship Between Precision-Recall and ROC Curves".
+       23rd International Conference on Machine Learning, 233-240.
+    """
     recall, precision = hits / hits[:, -1:], hits / np.maximum(hits + false_alarms, 1)
     reached = [np.searchsorted(row, np.maximum(_GRID, 1e-9) - 1e-12) for row in recall]
     return np.stack([row[at] for row, at in zip(precision, reached, strict=True)])

@@ -2,11 +2,17 @@
 
 The decision margin is a weighted sum of trees, so its contributions are that sum of the trees' own. The value
 of a tree for a set of known features is the mean of its leaves, weighted at every split on an unknown feature
-by the shares of training wafers on its two sides (path-dependent TreeSHAP; Lundberg et al. 2020, "From local
-explanations to global understanding with explainable AI for trees"). A leaf then is a game of its own: worth
-its value times, for every feature that its path asks for, 1 or 0 by the wafer's reading, or the path's share
-where the feature is unknown. So a wafer's contributions depend on nothing but which of a leaf's few features
-agree with it. They are computed once for each such pattern, and looked up.
+by the shares of training wafers on its two sides (path-dependent TreeSHAP [1]_). A leaf then is a game of its
+own: worth its value times, for every feature that its path asks for, 1 or 0 by the wafer's reading, or the
+path's share where the feature is unknown. So a wafer's contributions depend on nothing but which of a leaf's few
+features agree with it. They are computed once for each such pattern, and looked up.
+
+Belongs here: figures. What they look like on a page is `report`.
+
+References
+----------
+.. [1] Lundberg, S. M. et al. (2020). "From local explanations to global understanding with explainable AI for
+   trees". Nature Machine Intelligence 2, 56-67.
 """
 
 from __future__ import annotations
@@ -37,8 +43,10 @@ class Contributions:
 
     Attributes
     ----------
-    base : ndarray of shape (n_wafers,), the margin expected of a wafer of which nothing is known
-    values : ndarray of shape (n_wafers, n_sensors), what each sensor adds to it; their sum makes the margin
+    base : float64 ndarray of shape (n_wafers,)
+        The margin expected of a wafer of which nothing is known.
+    values : float64 ndarray of shape (n_wafers, n_sensors)
+        What each of `Explainer.sensors` adds to it; base and values add up to the margin.
     """
 
     base: Floats
@@ -50,10 +58,17 @@ class Explainer:
 
     A sensor's contribution is that of its reading and that of its absence together.
 
+    Parameters
+    ----------
+    model : FaultModel
+        Fitted.
+
     Attributes
     ----------
-    sensors : ndarray of shape (n_sensors,), names of the sensors that any tree asks for; all others add nothing
-    positions : ndarray of shape (n_sensors,), their places among the model's sensors
+    sensors : ndarray of shape (n_sensors,)
+        Names of the sensors that any tree asks for; all others add nothing.
+    positions : int ndarray of shape (n_sensors,)
+        Their places among the model's sensors.
     """
 
     def __init__(self, model: FaultModel) -> None:
@@ -85,8 +100,15 @@ class Explainer:
 
         Parameters
         ----------
-        features : ndarray of shape (n_wafers, n_features), as `Preprocessor` makes them
-        labels : ndarray of shape (n_wafers,), each wafer's cluster
+        features : float32 ndarray of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+        labels : int ndarray of shape (n_wafers,)
+            Each wafer's cluster.
+
+        Returns
+        -------
+        Contributions
+            Exact to rounding; the same bits for a wafer whatever others come with it.
         """
         base = np.full(len(features), self._intercept + self._overall.expected)
         values = self._overall.contributions(features)
@@ -106,8 +128,10 @@ class _Leaf:
 
     Attributes
     ----------
-    conditions : feature -> lowest value, value no longer reached, share of training wafers that agree
-    value : contribution to the decision margin of a wafer that agrees with all
+    conditions : mapping of int -> tuple
+        Feature -> lowest value, value no longer reached, share of training wafers that agree.
+    value : float
+        Contribution to the decision margin of a wafer that agrees with all, in log-odds.
     """
 
     conditions: Mapping[int, tuple[np.float32, np.float32, float]]
@@ -120,11 +144,16 @@ class _Leaves:
 
     Attributes
     ----------
-    columns : ndarray of shape (n_asked, n_leaves), positions of the features among those in use
-    low, high : ndarray of shape (n_asked, n_leaves), the interval that agrees, `high` excluded
-    offset : ndarray of shape (n_leaves, 1), where the leaf's patterns start
-    table : ndarray of shape (n_asked, n_leaves * 2 ** n_asked), contributions by pattern of agreement
-    to_sensors : sparse matrix of shape (n_sensors, n_asked * n_leaves), adds leaves up by sensor
+    columns : int ndarray of shape (n_asked, n_leaves)
+        Positions of the features among those in use.
+    low, high : float32 ndarray of shape (n_asked, n_leaves)
+        The interval that agrees, `high` excluded.
+    offset : int ndarray of shape (n_leaves, 1)
+        Where the leaf's patterns start.
+    table : float64 ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+        Contributions by pattern of agreement.
+    to_sensors : csr_array of shape (n_sensors, n_asked * n_leaves)
+        Adds leaves up by sensor.
     """
 
     columns: NDArray[np.intp]
@@ -201,16 +230,22 @@ def _shapley_values(share: Floats, values: Floats) -> Floats:
     """Return what each asked feature contributes to each leaf, for every pattern of agreement.
 
     The Shapley value of a product game is an integral over the chance that a feature is known (the multilinear
-    extension; Owen 1972), here of a polynomial, which Gauss-Legendre quadrature integrates exactly.
+    extension [1]_), here of a polynomial, which Gauss-Legendre quadrature integrates exactly.
 
     Parameters
     ----------
-    share : ndarray of shape (n_asked, n_leaves), of training wafers that agree
-    values : ndarray of shape (n_leaves,)
+    share : float64 ndarray of shape (n_asked, n_leaves)
+        Of training wafers that agree.
+    values : float64 ndarray of shape (n_leaves,)
+        What each leaf adds to the margin.
 
     Returns
     -------
-    ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+    float64 ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+
+    References
+    ----------
+    .. [1] Owen, G. (1972). "Multilinear Extensions of Games". Management Science 18(5), 64-79.
     """
     asked, leaves = share.shape
     agrees = (np.arange(2**asked) >> np.arange(asked)[:, None] & 1).astype(np.float64)[:, None, :]

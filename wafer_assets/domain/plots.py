@@ -1,8 +1,9 @@
 """Pictures of a training run, as PNG bytes for the metadata of an asset or of a tracking run.
 
-Belongs here: drawing only. Every function takes what it draws and returns a PNG at most 1,280 pixels wide
-that reads in black and white: what differs, differs by line style, marker or shade, never by hue alone.
-Figures are built without pyplot, whose global state would keep every figure of a long-lived process alive.
+Belongs here: drawing only; figures come from `evaluation`, `clustering` and `training`. Every function takes
+what it draws and returns a PNG at most 1,280 pixels wide that reads in black and white: what differs, differs
+by line style, marker or shade, never by hue alone. Figures are built without pyplot, whose global state would
+keep every figure of a long-lived process alive.
 """
 
 from __future__ import annotations
@@ -39,7 +40,24 @@ _PROTOCOL_STYLES = {"repeated_k_fold": "o", "time_split": "s", "rolling_refit": 
 
 
 def elbow(ks: Sequence[int], inertias: Sequence[float], k: int, *, is_knee: bool) -> bytes:
-    """Inertia (sum of squared distances to the cluster centres) over the number of clusters, `k` marked."""
+    """Draw inertia over the number of clusters, the chosen one marked.
+
+    Parameters
+    ----------
+    ks : sequence of int
+        Numbers of clusters tried.
+    inertias : sequence of float
+        Sum of squared distances to the cluster centres for each of them, in squared standard deviations.
+    k : int
+        The number chosen.
+    is_knee : bool
+        Whether the curve bends there.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
     figure, axes = _canvas(7, 4.2)
     axes.plot(ks, inertias, "o-", color=_INK)
     axes.axvline(k, color=_FAULT, linestyle="--")
@@ -60,7 +78,20 @@ def elbow(ks: Sequence[int], inertias: Sequence[float], k: int, *, is_knee: bool
 
 
 def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Recall over false alarms with its 95% band."""
+    """Draw recall over false alarms with its 95% band.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where the curve is undefined.
+    """
     figure, axes = _canvas(6, 5.4)
     if auc_missing := evaluation.metrics[protocol]["auc"].reason:
         return _nothing(figure, axes, f"ROC: {auc_missing}")
@@ -79,7 +110,20 @@ def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
 
 
 def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Precision over recall with its 95% band and the base rate."""
+    """Draw precision over recall with its 95% band and the base rate.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where the curve is undefined.
+    """
     figure, axes = _canvas(6.6, 4.8)
     if missing := evaluation.metrics[protocol]["average_precision"].reason:
         return _nothing(figure, axes, f"Precision and recall: {missing}")
@@ -98,9 +142,28 @@ def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") 
 
 
 def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins: int = 10) -> bytes:
-    """Observed share of faults over predicted probability, in `bins` equally filled bins.
+    """Draw the observed share of faults over the predicted probability, with 95% score intervals [1]_.
 
-    A wafer counts once: its probability is the mean over the repeats. 95% intervals after Wilson (1927).
+    A wafer counts once: its probability is the mean over the repeats.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+    bins : int
+        Number of equally filled bins of the probability.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+
+    References
+    ----------
+    .. [1] Wilson, E. B. (1927). "Probable Inference, the Law of Succession, and Statistical Inference". Journal of
+       the American Statistical Association 22(158), 209-212.
     """
     figure, axes = _canvas(6.6, 5.2)
     wafers = _per_wafer(evaluation, protocol)
@@ -137,7 +200,20 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
 
 
 def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Distribution of the predicted probability among passed and among faulty wafers."""
+    """Draw the distribution of the predicted probability among passed and among faulty wafers.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+    """
     figure, axes = _canvas(7, 4.2)
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
@@ -168,12 +244,21 @@ def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> 
 
 
 def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
-    """Wafers on the first two principal components, by cluster, faulty ones marked.
+    """Draw wafers on the first two principal components, by cluster, faulty ones marked.
 
     Parameters
     ----------
-    coordinates : ndarray of shape (n_wafers, 2 or more)
-    labels, faulty : ndarray of shape (n_wafers,)
+    coordinates : float64 ndarray of shape (n_wafers, n_components)
+        Places on the principal components, two or more, in standard deviations.
+    labels : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
+    faulty : int ndarray of shape (n_wafers,)
+        1 for faulty.
+
+    Returns
+    -------
+    bytes
+        A PNG; a few far outliers are left out, and counted.
     """
     figure, axes = _canvas(7.4, 5.2)
     points, wrong = np.asarray(coordinates, dtype=np.float64), np.asarray(faulty) == 1
@@ -210,7 +295,22 @@ def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
 def member_scores(
     scores: Mapping[str, Mapping[str, Estimate]], metric: str = "AUC", without_skill: float = 0.5
 ) -> bytes:
-    """Score of every member model in every cluster: ``scores[cluster][member]``."""
+    """Draw the score of every member model in every cluster.
+
+    Parameters
+    ----------
+    scores : mapping of str -> str -> Estimate
+        By name of the cluster and of the member; members of a cluster may be missing.
+    metric : str
+        Name of the score.
+    without_skill : float
+        Its value for a model that knows nothing.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
     members = list(dict.fromkeys(member for by_member in scores.values() for member in by_member))
     figure, axes = _canvas(8, 1.3 + 0.28 * len(scores) * (len(members) + 0.5))
     for offset, member in enumerate(members):
@@ -230,7 +330,18 @@ def member_scores(
 
 
 def promotion(differences: Mapping[str, Estimate]) -> bytes:
-    """Differences that decide on a promotion, challenger minus what it is held against, by name."""
+    """Draw the differences that decide on a promotion.
+
+    Parameters
+    ----------
+    differences : mapping of str -> Estimate
+        Challenger minus what it is held against, by name of the condition.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where nothing could be compared.
+    """
     figure, axes = _canvas(8, 1.5 + 0.45 * max(len(differences), 1))
     if not differences:
         return _nothing(figure, axes, "Promotion: nothing could be compared")
@@ -245,7 +356,22 @@ def promotion(differences: Mapping[str, Estimate]) -> bytes:
 
 
 def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: int = 100) -> bytes:
-    """Predicted and real share of faults along the wafer order, as means over the last `window` wafers."""
+    """Draw the predicted and the real share of faults along the wafer order.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+    window : int
+        Wafers, the last ones, that the shares are means over.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+    """
     figure, axes = _canvas(10, 4.4)
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
@@ -280,7 +406,18 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
 
 
 def metrics(evaluation: Evaluation) -> bytes:
-    """Every metric with its interval under every protocol, one panel each."""
+    """Draw every metric of `METRICS` with its interval under every protocol, one panel each.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where a metric is undefined.
+    """
     from matplotlib.figure import Figure
 
     columns = 3

@@ -1,6 +1,7 @@
 """Pages for people: what to inspect in a batch and why, and what a bundle is worth.
 
-Belongs here: putting figures that others worked out into words and places on a page. Every page is one HTML
+Belongs here: putting figures that others worked out into words and places on a page; working figures out does
+not. Every page is one HTML
 file that loads nothing and runs no script, so that it can be mailed, printed and kept. What differs, differs
 by shape, pattern or text, never by hue alone. Ids and names come from partners, and the templates escape them.
 """
@@ -56,16 +57,22 @@ def batch_report(
     Parameters
     ----------
     bundle : Bundle
-    scores : Scores, of these wafers in the same order; without evidence there are no contributions
-    batch : str, name of the batch
-    wafers : DataFrame, the readings that were scored, and maybe `wafer`
-    version : int, of the registered model
+        What scored them.
+    scores : Scores
+        Of these wafers in the same order; without evidence there are no contributions.
+    batch : str
+        Name of the batch.
+    wafers : DataFrame of shape (n_wafers, ...)
+        The readings that were scored, and maybe ``wafer``.
+    version : int
+        Of the registered model.
     model_name : str
+        Of the registered model.
 
     Returns
     -------
     bytes
-        An HTML page.
+        An HTML page in UTF-8.
     """
     rows, config = scores.rows, bundle.model.config or ModelConfig()
     probability, alarm = rows["probability"].to_numpy(), rows["faulty"].to_numpy(dtype=np.bool_)
@@ -95,13 +102,16 @@ def model_card(bundle: Bundle, version: int, model_name: str) -> bytes:
     Parameters
     ----------
     bundle : Bundle
-    version : int, of the registered model
+        With its card; what the card does not hold is said to be not recorded.
+    version : int
+        Of the registered model.
     model_name : str
+        Of the registered model.
 
     Returns
     -------
     bytes
-        An HTML page.
+        An HTML page in UTF-8.
     """
     return _page("model.html.j2", card=_card(bundle, version, model_name))
 
