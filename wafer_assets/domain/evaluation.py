@@ -26,7 +26,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from threading import Thread
 from typing import Any, Protocol
@@ -76,6 +76,10 @@ Progress = Callable[[int, int], None]
 """Called in the caller's thread with the number of fits done and the number in all."""
 
 
+def _entropy(share: float) -> float:
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a metric is called, what it says, and what it is worth without any skill.
@@ -97,6 +101,11 @@ class Metric:
     meaning: str
     higher_is_better: bool | None
     without_skill: Callable[[float], float]
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        return {True: "higher is better", False: "lower is better", None: "set by the policy"}[self.higher_is_better]
 
 
 METRICS: Mapping[str, Metric] = {
@@ -146,7 +155,7 @@ METRICS: Mapping[str, Metric] = {
         "Log loss",
         "Mean negative log-likelihood of the outcome, in nats.",
         False,
-        lambda share: _entropy(share),
+        _entropy,
     ),
     "inspected_share": Metric(
         "Inspected share",
@@ -183,6 +192,13 @@ class Estimate:
         if math.isnan(self.low):
             return f"{self.value:.3f} (no interval: {self.reason})"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values; an undefined number is None."""
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(self).items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +319,7 @@ class Evaluation:
             "folds": self.folds,
             "seed": self.seed,
             "confidence": CONFIDENCE,
-            "metrics": {protocol: _plain(estimates) for protocol, estimates in self.metrics.items()},
+            "metrics": _plain(self.metrics),
             "notes": [
                 f"{protocol}, fold {fold}: {note}"
                 for protocol, fold, note in zip(
@@ -329,26 +345,13 @@ def quality(out_of_fold: pd.DataFrame, *, seed: int) -> dict[str, dict[str, dict
     dict
         Protocol -> metric -> fields of `Estimate`, as plain JSON values; an undefined number is None.
     """
-    return {
-        protocol: _plain(
-            estimate_metrics(
-                out_of_fold[out_of_fold["protocol"] == protocol],
-                np.random.default_rng([seed, number]),
-                "no wafer was tested under this protocol",
-            )
-        )
-        for number, protocol in enumerate(PROTOCOLS)
-    }
+    return _plain(_measure(out_of_fold, seed, dict.fromkeys(PROTOCOLS, "no wafer was tested under this protocol")))
 
 
-def _plain(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
-    """Return estimates as JSON values; an undefined number is None."""
+def _plain(metrics: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, Any]]]:
     return {
-        name: {
-            key: None if isinstance(entry, float) and math.isnan(entry) else entry
-            for key, entry in asdict(estimate).items()
-        }
-        for name, estimate in estimates.items()
+        protocol: {name: estimate.as_dict() for name, estimate in estimates.items()}
+        for protocol, estimates in metrics.items()
     }
 
 
@@ -405,14 +408,11 @@ def evaluate(
     out_of_fold = _out_of_fold(results, table)
     fits = pd.DataFrame([result.evidence(y) for result in results])
     return Evaluation(
-        metrics={
-            protocol: estimate_metrics(
-                out_of_fold[out_of_fold["protocol"] == protocol],
-                np.random.default_rng([seed, number]),
-                _why_untested(fits[fits["protocol"] == protocol]),
-            )
-            for number, protocol in enumerate(PROTOCOLS)
-        },
+        metrics=_measure(
+            out_of_fold,
+            seed,
+            {protocol: _why_untested(fits[fits["protocol"] == protocol]) for protocol in PROTOCOLS},
+        ),
         out_of_fold=out_of_fold,
         fits=fits,
         wafers=len(y),
@@ -606,7 +606,7 @@ def _fit_recent(
             train, why = np.arange(max(0, train[0] - REFIT_EVERY), train[-1] + 1), why or str(error)
         else:
             note = f"trained on the last {len(train)} wafers, because of the last {REFIT_WINDOW}: {why}" if why else ""
-            return fitted, _Fold(fold.protocol, fold.repeat, fold.fold, train, fold.test), note
+            return fitted, replace(fold, train=train), note
 
 
 def _out_of_fold(results: Sequence[_Result], table: pd.DataFrame) -> pd.DataFrame:
@@ -720,6 +720,18 @@ class _Scored:
         return Estimate(value, float(low), float(high), spread)
 
 
+def _measure(out_of_fold: pd.DataFrame, seed: int, why_untested: Mapping[str, str]) -> dict[str, dict[str, Estimate]]:
+    """Estimate every metric under every protocol; protocols do not share draws."""
+    return {
+        protocol: estimate_metrics(
+            out_of_fold[out_of_fold["protocol"] == protocol],
+            np.random.default_rng([seed, number]),
+            why_untested[protocol],
+        )
+        for number, protocol in enumerate(PROTOCOLS)
+    }
+
+
 def estimate_metrics(frame: pd.DataFrame, rng: np.random.Generator, why_untested: str = "") -> dict[str, Estimate]:
     """Estimate every metric of `METRICS` from out-of-fold rows of one protocol.
 
@@ -760,7 +772,8 @@ def _bootstrap(results: Sequence[_Scored], rng: np.random.Generator) -> list[dic
         for weights in _draws(results[0].faulty, rng, RESAMPLES)
     ]
     return [
-        {name: np.concatenate([chunk[i][name] for chunk in chunks]) for name in METRICS} for i in range(len(results))
+        {name: np.concatenate([chunk[name] for chunk in of_result]) for name in METRICS}
+        for of_result in zip(*chunks, strict=True)
     ]
 
 
@@ -845,10 +858,6 @@ def _auc_of_pairs(pairs: csr_array, probability: Floats, weights: Floats) -> Flo
     total: Floats = (weights * (pairs @ weights.T).T).sum(axis=1)
     won_weight: Floats = (weights * (wins @ weights.T).T).sum(axis=1)
     return won_weight / total
-
-
-def _entropy(share: float) -> float:
-    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
 
 
 # --- Curves ---

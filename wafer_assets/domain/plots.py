@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
 
 _DPI = 120
+_BINS = 10  # of the probability, in the calibration
+_WINDOW = 100  # wafers that shares of faults over time are means of
 _INK, _MUTED, _BAND = "#1f3b57", "#8a8a8a", "#c9d6e3"
 _FAULT = "#c23b22"
 _MARKERS = "osD^vPX*"
@@ -141,10 +143,10 @@ def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") 
     return _png(figure)
 
 
-def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins: int = 10) -> bytes:
+def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
     """Draw the observed share of faults over the predicted probability, with 95% score intervals [1]_.
 
-    A wafer counts once: its probability is the mean over the repeats.
+    Bins of the probability are equally filled. A wafer counts once: its probability is the mean over the repeats.
 
     Parameters
     ----------
@@ -152,8 +154,6 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
         Of the model.
     protocol : str
         One of `PROTOCOLS`.
-    bins : int
-        Number of equally filled bins of the probability.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
         return _nothing(figure, axes, "Calibration: no wafer was tested")
-    bin_of = pd.qcut(wafers["probability"], bins, labels=False, duplicates="drop").fillna(0)
+    bin_of = pd.qcut(wafers["probability"], _BINS, labels=False, duplicates="drop").fillna(0)
     grouped = wafers.groupby(bin_of)
     predicted, count = grouped["probability"].mean(), grouped["faulty"].count()
     faults = grouped["faulty"].sum()
@@ -292,19 +292,13 @@ def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
     return _png(figure)
 
 
-def member_scores(
-    scores: Mapping[str, Mapping[str, Estimate]], metric: str = "AUC", without_skill: float = 0.5
-) -> bytes:
-    """Draw the score of every member model in every cluster.
+def member_scores(scores: Mapping[str, Mapping[str, Estimate]]) -> bytes:
+    """Draw the AUC of every member model in every cluster.
 
     Parameters
     ----------
     scores : mapping of str -> str -> Estimate
         By name of the cluster and of the member; members of a cluster may be missing.
-    metric : str
-        Name of the score.
-    without_skill : float
-        Its value for a model that knows nothing.
 
     Returns
     -------
@@ -320,11 +314,11 @@ def member_scores(
             if member in by_member:
                 y = index + (offset - (len(members) - 1) / 2) * 0.8 / len(members)
                 _interval(axes, by_member[member], y, marker, color)
-    axes.axvline(without_skill, linestyle=":", color=_MUTED, label="Without skill")
+    axes.axvline(0.5, linestyle=":", color=_MUTED, label="Without skill")
     axes.set_yticks(range(len(scores)), list(scores))
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_xlabel(f"{metric} (95% interval)")
-    axes.set_title(f"{metric} of the members per cluster")
+    axes.set_xlabel("AUC (95% interval)")
+    axes.set_title("AUC of the members per cluster")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return _png(figure)
 
@@ -355,8 +349,8 @@ def promotion(differences: Mapping[str, Estimate]) -> bytes:
     return _png(figure)
 
 
-def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: int = 100) -> bytes:
-    """Draw the predicted and the real share of faults along the wafer order.
+def over_time(evaluation: Evaluation, protocol: str = "rolling_refit") -> bytes:
+    """Draw the predicted and the real share of faults along the wafer order, as moving means.
 
     Parameters
     ----------
@@ -364,8 +358,6 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
         Of the model.
     protocol : str
         One of `PROTOCOLS`.
-    window : int
-        Wafers, the last ones, that the shares are means over.
 
     Returns
     -------
@@ -379,13 +371,13 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
     row = wafers["row"] + 1
     axes.plot(row, 100 * wafers["probability"], ".", color=_BAND, markersize=3, label="Predicted, one wafer")
     for column, style, name in (("probability", "-", "Predicted"), ("faulty", "--", "Real")):
-        mean = 100 * wafers[column].rolling(window, min_periods=window // 2).mean()
+        mean = 100 * wafers[column].rolling(_WINDOW, min_periods=_WINDOW // 2).mean()
         axes.plot(
             row,
             mean,
             style,
             color=_INK if column == "probability" else _FAULT,
-            label=f"{name}, mean of {window} wafers",
+            label=f"{name}, mean of {_WINDOW} wafers",
         )
     faulty = wafers[wafers["faulty"] == 1]
     top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
@@ -430,10 +422,11 @@ def metrics(evaluation: Evaluation) -> bytes:
         for position, chance in enumerate(frame.loc[frame["metric"] == name, "without_skill"]):
             if not math.isnan(chance):
                 panel.plot([chance, chance], [position - 0.42, position + 0.42], ":", color=_FAULT, linewidth=1.6)
-        better = {True: "higher is better", False: "lower is better", None: "set by the policy"}
-        panel.set_title(f"{metric.title}\n{better[metric.higher_is_better]}", fontsize=10)
+        panel.set_title(f"{metric.title}\n{metric.direction}", fontsize=10)
         first_column = panel in panels[::columns]
-        panel.set_yticks(range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * 3)
+        panel.set_yticks(
+            range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * len(PROTOCOLS)
+        )
         panel.set_ylim(len(PROTOCOLS) - 0.5, -0.5)
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=5)

@@ -12,7 +12,7 @@ before.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -98,15 +98,7 @@ class Decision:
             "wafers": self.wafers,
             "faults": self.faults,
             "gates": [
-                {
-                    "name": gate.name,
-                    "passed": gate.passed,
-                    "meaning": gate.meaning,
-                    **{
-                        key: None if isinstance(entry, float) and math.isnan(entry) else entry
-                        for key, entry in asdict(gate.estimate).items()
-                    },
-                }
+                {"name": gate.name, "passed": gate.passed, "meaning": gate.meaning, **gate.estimate.as_dict()}
                 for gate in self.gates
             ],
         }

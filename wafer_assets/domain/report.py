@@ -350,6 +350,7 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
     config = model.config or ModelConfig()
     quality = card.get("quality") or {}
     wafers, faults = card.get("wafers"), card.get("faults")
+    share = faults / wafers if wafers and faults is not None else math.nan
     batches = [str(name) for name in card.get("batches") or ()]
     return {
         "model_name": model_name,
@@ -363,12 +364,12 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
         "batches": batches,
         "wafers": wafers,
         "faults": faults,
-        "share": faults / wafers if wafers and faults is not None else math.nan,
+        "share": share,
         "table_hash": card.get("table_hash"),
         "protocols": [
             {"name": _protocol(name), "meaning": PROTOCOLS.get(name, "")} for name in _known_first(quality, PROTOCOLS)
         ],
-        "quality": _quality(quality, faults / wafers if wafers and faults is not None else math.nan),
+        "quality": _quality(quality, share),
         "clusters": _clusters(bundle),
         "members": [
             {
@@ -425,13 +426,12 @@ def _quality(quality: Mapping[str, Mapping[str, Any]], share: float) -> list[dic
     for name in _known_first(measured, METRICS):
         metric = METRICS.get(name)
         chance = metric.without_skill(share) if metric and 0 < share < 1 else math.nan
-        better = {True: "higher is better", False: "lower is better", None: "set by the policy"}
         estimates = [_estimate(quality[protocol].get(name)) for protocol in protocols]
         rows.append(
             {
                 "title": metric.title if metric else name,
                 "meaning": metric.meaning if metric else "",
-                "better": better[metric.higher_is_better] if metric else "",
+                "better": metric.direction if metric else "",
                 "without_skill": "" if math.isnan(chance) else f"{chance:.3f}",
                 "estimates": [
                     {"text": str(estimate), "spread": "" if math.isnan(estimate.spread) else f"{estimate.spread:.3f}"}
