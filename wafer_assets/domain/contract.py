@@ -357,8 +357,8 @@ def _frame(wafers: Sequence[str], readings: np.ndarray, faulty: Sequence[bool], 
     return frame
 
 
-def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
-    """Read a file that keeps the contract; None for any other, and for a good one in an unusual spelling."""
+def _parse_quickly(content: bytes, schema: BatchSchema) -> pa.Table | None:
+    """Parse a file with the schema's columns in their types; None for any other, or one in an unusual spelling."""
     header = content.removeprefix(BYTE_ORDER_MARK).partition(b"\n")[0].removesuffix(b"\r")
     if b'"' in content or b"\r" in header or header.count(b",") != len(schema.columns) - 1:
         return None
@@ -367,7 +367,7 @@ def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
         names = [schema.column_of(name, position) for position, name in enumerate(headers)]
         if set(names) != set(schema.columns):
             return None
-        table = pyarrow.csv.read_csv(
+        return pyarrow.csv.read_csv(
             pa.BufferReader(content),
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -378,6 +378,13 @@ def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
             ),
         )
     except (UnicodeDecodeError, pa.ArrowException):
+        return None
+
+
+def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
+    """Read a file that keeps the contract; None for any other, or one in an unusual spelling."""
+    table = _parse_quickly(content, schema)
+    if table is None:
         return None
     readings = np.empty((len(schema.sensors), table.num_rows))
     missing = 0

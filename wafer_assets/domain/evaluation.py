@@ -610,20 +610,25 @@ def _fit_recent(
 
 
 def _out_of_fold(results: Sequence[_Result], table: pd.DataFrame) -> pd.DataFrame:
-    tested = [result for result in results if result.probability is not None]
-    rows = np.concatenate([result.fold.test for result in tested])
-    lengths = [len(result.fold.test) for result in tested]
-    return pd.DataFrame(
-        {
-            "protocol": np.repeat([result.fold.protocol for result in tested], lengths),
-            "repeat": np.repeat([result.fold.repeat for result in tested], lengths),
-            "fold": np.repeat([result.fold.fold for result in tested], lengths),
-            "row": rows,
-            "wafer": table["wafer"].to_numpy()[rows],
-            "faulty": table["faulty"].to_numpy(dtype=np.int8)[rows],
-            "probability": np.concatenate([result.probability for result in tested if result.probability is not None]),
-            "alarm": np.concatenate([result.alarm for result in tested if result.alarm is not None]),
-        }
+    wafer, faulty = table["wafer"].to_numpy(), table["faulty"].to_numpy(dtype=np.int8)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "protocol": result.fold.protocol,
+                    "repeat": result.fold.repeat,
+                    "fold": result.fold.fold,
+                    "row": result.fold.test,
+                    "wafer": wafer[result.fold.test],
+                    "faulty": faulty[result.fold.test],
+                    "probability": result.probability,
+                    "alarm": result.alarm,
+                }
+            )
+            for result in results
+            if result.probability is not None
+        ],
+        ignore_index=True,
     )
 
 
