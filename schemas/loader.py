@@ -28,9 +28,13 @@ class SchemaError(ValueError):
 
     Attributes
     ----------
-    key, found, remedy
-        The key at fault, what it holds, and what to do.
-    source
+    key : str
+        The key at fault.
+    found : str
+        What it holds, shortened.
+    remedy : str
+        What to do.
+    source : str
         The schema file's name, empty while it is not known.
     """
 
@@ -84,17 +88,17 @@ class BatchSchema(BaseModel):
 
     @property
     def wafer(self) -> str:
-        """Name of the wafer id's column."""
+        """The name of the wafer id's column."""
         return next(name for name, kind in self.columns.items() if kind == "varchar")
 
     @property
     def sensors(self) -> tuple[str, ...]:
-        """Names of the sensor columns, in schema order."""
+        """The names of the sensor columns, in schema order."""
         return tuple(name for name, kind in self.columns.items() if kind == "float")
 
     @property
     def label(self) -> str | None:
-        """Name of the label's column; None where files carry no label."""
+        """The name of the label's column; None where files carry no label."""
         return next((name for name, kind in self.columns.items() if kind == "integer"), None)
 
     @property
@@ -104,11 +108,24 @@ class BatchSchema(BaseModel):
 
     @property
     def max_file_size(self) -> int:
-        """Largest size of a file in bytes."""
+        """The largest size of a file in bytes."""
         return self.max_file_size_mb * MEGABYTE
 
     def column_of(self, header: str, position: int) -> str:
-        """Translate the header at a 0-based position of a file; one without alias stays as it is."""
+        """Return the column that the header at a 0-based position of a file means.
+
+        Parameters
+        ----------
+        header : str
+            As written in the file; one without alias means the column of its name.
+        position : int
+            From 0; an unnamed header has an alias in first place only.
+
+        Returns
+        -------
+        str
+            Name of the column, which the schema may not know.
+        """
         return self.header_aliases.get(header, header) if header or position == 0 else header
 
     def batch_time(self, name: str) -> datetime | None:
@@ -196,10 +213,20 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def read_schema(path: Path) -> BatchSchema:
     """Read one schema file.
 
+    Parameters
+    ----------
+    path : Path
+        Of the JSON file.
+
+    Returns
+    -------
+    BatchSchema
+        What a batch file must look like.
+
     Raises
     ------
     SchemaError
-        The file cannot be read, is not JSON, or does not describe a batch file; names the first key at fault.
+        If the file cannot be read, is not JSON, or does not describe a batch file; names the first key at fault.
     """
     try:
         return BatchSchema.model_validate(
@@ -223,7 +250,23 @@ def read_schema(path: Path) -> BatchSchema:
 
 @cache
 def load_schema(line: Line) -> BatchSchema:
-    """Return the shipped schema of a line, read once per process."""
+    """Return the shipped schema of a line, read once per process.
+
+    Parameters
+    ----------
+    line : {"training", "prediction"}
+        The line.
+
+    Returns
+    -------
+    BatchSchema
+        What the line's batch files must look like.
+
+    Raises
+    ------
+    SchemaError
+        If the file has been broken, or is that of the other line.
+    """
     path = Path(__file__).with_name(f"schema_{line}.json")
     schema = read_schema(path)
     if schema.line != line:

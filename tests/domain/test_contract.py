@@ -10,7 +10,7 @@ import pytest
 
 from schemas.loader import BatchSchema, load_schema
 from wafer_assets.domain.contract import (
-    CHECKS,
+    CLAUSES,
     MAX_REASONS_PER_CODE,
     REASONS,
     Accepted,
@@ -349,6 +349,6 @@ def test_found_values_are_shortened() -> None:
     assert reason.found == repr("x" * 57 + "...")
 
 
-def test_every_reason_belongs_to_a_check_and_every_check_has_a_reason() -> None:
-    assert {kind.check for kind in REASONS.values()} == set(CHECKS)
+def test_every_reason_belongs_to_a_clause_and_every_clause_has_a_reason() -> None:
+    assert {kind.clause for kind in REASONS.values()} == set(CLAUSES)
     assert all(code == kind.code and kind.title and kind.remedy for code, kind in REASONS.items())

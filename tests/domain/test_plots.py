@@ -1,3 +1,5 @@
+"""Pictures are small PNGs that say in words what is undefined, and leave nothing behind."""
+
 import gc
 import io
 import subprocess
@@ -89,6 +91,11 @@ def test_members_are_compared_within_each_cluster() -> None:
         "Cluster 1": {"XGBoost": Estimate(float("nan"), reason="no faults")},
     }
     assert_png(plots.member_scores(scores))
+
+
+def test_what_decides_on_a_promotion_is_drawn_even_where_nothing_could_be_compared() -> None:
+    assert_png(plots.promotion({"log_loss": Estimate(-0.01, -0.02, 0.0), "auc": Estimate(0.02, reason="few")}))
+    assert_png(plots.promotion({}))
 
 
 def test_the_same_input_gives_the_same_picture(evaluation: Evaluation) -> None:

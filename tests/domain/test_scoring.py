@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.loader import load_schema
 from wafer_assets.domain.config import ModelConfig
@@ -14,6 +16,7 @@ from wafer_assets.domain.table import sensor_readings
 from wafer_assets.domain.training import FaultModel
 
 SCHEMA = load_schema("prediction")
+NUMBERS = st.none() | st.integers(-(2**60), 2**60) | st.floats(allow_infinity=False)
 WAFERS = simulate_table(60, seed=2, first_wafer=401).drop(columns=["batch", "faulty"])
 
 
@@ -67,6 +70,26 @@ def test_text_is_refused_and_a_reading_that_every_wafer_lacks_is_not(bundle: Bun
         score(bundle, WAFERS.assign(**{"Sensor-1": "high"}), 1)
     nothing = score(bundle, WAFERS.assign(**{"Sensor-1": None}), 1)
     pd.testing.assert_frame_equal(nothing.rows, score(bundle, WAFERS.assign(**{"Sensor-1": np.nan}), 1).rows)
+
+
+@settings(deadline=None)
+@given(readings=st.lists(NUMBERS, min_size=3, max_size=3))
+def test_any_numbers_are_scored(bundle: Bundle, readings: list[float | None]) -> None:
+    rows = score(bundle, WAFERS.head(3).assign(**{"Sensor-1": readings}), 1).rows
+
+    assert rows["probability"].between(0, 1).all()
+
+
+@settings(deadline=None)
+@given(
+    readings=st.lists(NUMBERS, min_size=2, max_size=2),
+    wrong=st.text(max_size=5) | st.booleans() | st.sampled_from([np.inf, -np.inf]),
+)
+def test_whatever_is_no_number_is_refused_by_sensor(
+    bundle: Bundle, readings: list[float | None], wrong: object
+) -> None:
+    with pytest.raises(WrongSensors, match="Sensor-1"):
+        score(bundle, WAFERS.head(3).assign(**{"Sensor-1": [*readings, wrong]}), 1)
 
 
 def test_missing_readings_are_marked_in_the_evidence(bundle: Bundle) -> None:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wafer_assets.domain.table import (
@@ -44,6 +44,7 @@ def test_any_ids_have_one_order(ids: list[str], data: st.DataObject) -> None:
     assert sorted(shuffled, key=natural_key) == sorted(ids, key=natural_key)
 
 
+@settings(deadline=None)
 @given(
     batches=st.dictionaries(
         st.sampled_from([FIRST, SECOND, THIRD, "wafer_01012020_000001.csv"]),
@@ -136,6 +137,7 @@ def test_batches_with_other_columns_are_an_error() -> None:
 batches_of_wafers = st.lists(st.lists(st.integers(1, 30), min_size=1, max_size=8, unique=True), min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(wafers=batches_of_wafers, data=st.data())
 def test_table_and_hash_do_not_depend_on_arrival(wafers: list[list[int]], data: st.DataObject) -> None:
     batches = [

@@ -2,7 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
@@ -109,6 +109,7 @@ def test_the_policy_decides_how_many_wafers_raise_an_alarm() -> None:
     assert flagged[1] == pytest.approx(0.4, abs=0.15)
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float64, st.integers(1, 200), elements=st.floats(0, 1)),
     st.floats(0.01, 0.99),
@@ -222,6 +223,7 @@ def test_no_step_of_prediction_changes_the_model(model: FaultModel) -> None:
     np.testing.assert_array_equal(model.decision_function(READINGS[NEW]), before)
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float32, st.tuples(st.integers(8, 40), st.just(5)), elements=st.floats(-5, 5, width=16)),
     st.randoms(use_true_random=False),

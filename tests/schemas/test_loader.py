@@ -4,14 +4,34 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import schemas
 from schemas.loader import BatchSchema, Line, SchemaError, batch_time, load_schema, read_schema
 
 SHIPPED = Path(schemas.__file__).parent / "schema_training.json"
+SMALL = {
+    "SampleFileName": "wafer_08012020_120000.csv",
+    "LengthOfDateStampInFile": 8,
+    "LengthOfTimeStampInFile": 6,
+    "NumberofColumns": 4,
+    "ColName": {"Wafer": "varchar", "Sensor-1": "float", "Sensor-2": "float", "Output": "Integer"},
+    "ContractVersion": "1.0",
+    "MaxFileSizeMB": 1,
+    "HeaderAliases": {"": "Wafer"},
+    "LabelValues": {"-1": "passed", "1": "faulty"},
+    "OptionalColumns": ["Sensor-2"],
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(["Wafer", "float"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["", "Wafer", "-1"]), inner),
+    max_leaves=5,
+)
 COMMISSIONED_LATE = [86, 110, 111, 112, 221, 245, 246, 247, 359, 383, 384, 385, 493, 517, 518, 519]
 
 
@@ -76,6 +96,18 @@ def test_batch_time_of_any_prefix() -> None:
     assert batch_time("chip_28012020_051011.csv") == datetime(2020, 1, 28, 5, 10, 11)
 
 
+@given(st.datetimes(datetime(1000, 1, 1)).map(lambda time: time.replace(microsecond=0)))
+def test_batch_time_is_the_time_that_the_name_was_made_of(time: datetime) -> None:
+    assert batch_time(f"wafer_{time:%d%m%Y_%H%M%S}.csv") == time
+
+
+@given(st.text() | st.from_regex(r"\A[a-z]+_[0-9]{8}_[0-9]{6}\.csv\Z"))
+def test_any_name_has_a_time_or_none(name: str) -> None:
+    time = batch_time(name)
+
+    assert time is None or f"{time:%d%m}" == name.split("_")[1][:4]
+
+
 def _set(key: str, value: object) -> Callable[[dict[str, Any]], object]:
     return lambda content: content.update({key: value})
 
@@ -136,6 +168,20 @@ def test_broken_schema_is_refused_by_key(
     assert refusal.value.remedy
 
 
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([*SMALL, "Colour"]), JSON, max_size=3))
+def test_whatever_a_schema_holds_it_is_read_or_refused_by_name(changes: dict[str, object]) -> None:
+    result = _read_or_refuse(json.dumps(SMALL | changes))
+
+    if isinstance(result, SchemaError):
+        assert result.source == "schema.json"
+        assert result.key.partition(".")[0] in {*SMALL, *changes, "the file"}
+        assert result.remedy
+    else:
+        assert result.sensors
+        assert batch_time(result.sample_file_name)
+
+
 def test_labels_without_a_label_column_are_refused(tmp_path: Path) -> None:
     content = json.loads(SHIPPED.read_text())
     del content["ColName"]["Output"], content["HeaderAliases"]["Good/Bad"]
@@ -169,6 +215,14 @@ def test_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"Wafer": "\xb5"}')
     with pytest.raises(SchemaError, match=r"latin\.json: the file"):
         read_schema(tmp_path / "latin.json")
+
+
+def _read_or_refuse(text: str) -> BatchSchema | SchemaError:
+    with TemporaryDirectory() as folder:
+        try:
+            return _read(Path(folder), text)
+        except SchemaError as refusal:
+            return refusal
 
 
 def _read(folder: Path, text: str) -> BatchSchema:

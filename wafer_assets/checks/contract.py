@@ -11,7 +11,7 @@ import dagster as dg
 
 from resources.mongo import BatchManifest
 from schemas.loader import Line
-from wafer_assets.domain.contract import CHECKS, REASONS, Reason
+from wafer_assets.domain.contract import CLAUSES, REASONS, Reason
 from wafer_assets.partitions import BATCHES
 
 CONTRACT_CHECK = "contract"
@@ -31,16 +31,16 @@ def contract_check_specs(line: Line) -> list[dg.AssetCheckSpec]:
     ledger = dg.AssetKey([line, "batch_ledger"])
     return [
         batch_check,
-        *(dg.AssetCheckSpec(clause, asset=ledger, description=text) for clause, text in CHECKS.items()),
+        *(dg.AssetCheckSpec(clause, asset=ledger, description=text) for clause, text in CLAUSES.items()),
     ]
 
 
 def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
     """Return the outcome of the contract check for one batch."""
-    broken = [REASONS[reason.code].check for reason in reasons]
+    broken = [REASONS[reason.code].clause for reason in reasons]
     clauses = [
         dg.TableRecord({"clause": clause, "kept": clause not in broken, "findings": broken.count(clause)})
-        for clause in CHECKS
+        for clause in CLAUSES
     ]
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey([line, "validated_batches"]),
@@ -49,7 +49,7 @@ def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) ->
         # The file is in quarantine already: people should know, and nothing has to stop.
         severity=dg.AssetCheckSeverity.WARN,
         partition=batch,
-        description=f"{len(set(broken))} of {len(CHECKS)} clauses broken" if reasons else None,
+        description=f"{len(set(broken))} of {len(CLAUSES)} clauses broken" if reasons else None,
         metadata={"clauses": dg.MetadataValue.table(clauses)}
         | ({"reasons": reasons_table(reasons)} if reasons else {}),
     )
@@ -57,9 +57,9 @@ def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) ->
 
 def ledger_check_results(line: Line, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
     """Yield, for every clause, which batches in quarantine break it."""
-    broken: dict[str, list[str]] = {clause: [] for clause in CHECKS}
+    broken: dict[str, list[str]] = {clause: [] for clause in CLAUSES}
     for manifest in manifests:
-        for clause in {REASONS[str(reason["code"])].check for reason in manifest.reasons}:
+        for clause in {REASONS[str(reason["code"])].clause for reason in manifest.reasons}:
             broken[clause].append(manifest.batch)
     for clause, batches in broken.items():
         yield dg.AssetCheckResult(

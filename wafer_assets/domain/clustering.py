@@ -1,4 +1,7 @@
-"""Groups of wafers that look alike: the elbow that chooses how many, and the clusterer that finds them."""
+"""Groups of wafers that look alike: the elbow that chooses how many, and the clusterer that finds them.
+
+Belongs here: what looks at features alone. Which model speaks for a cluster is `training`.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +34,14 @@ class Elbow:
 
     Attributes
     ----------
-    ks : numbers of clusters tried
-    inertias : sum of squared distances to the nearest centre, for each
-    k : the number chosen
-    is_knee : whether `k` is where the curve bends; otherwise there is no bend and `k` is the fallback
+    ks : tuple of int
+        Numbers of clusters tried, from 1.
+    inertias : tuple of float
+        Sum of squared distances to the nearest centre for each of them, in squared standard deviations.
+    k : int
+        The number chosen.
+    is_knee : bool
+        Whether `k` is where the curve bends; otherwise there is no bend and `k` is the fallback.
     """
 
     ks: tuple[int, ...]
@@ -52,16 +59,33 @@ def elbow(
     n_components: int = 10,
     seed: int = 0,
 ) -> Elbow:
-    """Choose the number of clusters where the inertia curve bends.
-
-    The bend is found by Kneedle (Satopää et al., 2011, "Finding a 'Kneedle' in a Haystack").
+    """Choose the number of clusters where the inertia curve bends, found by Kneedle [1]_.
 
     Parameters
     ----------
-    features : DataFrame of shape (n_wafers, n_features), as `Preprocessor` makes them
-    k_max : largest number of clusters tried
-    sensitivity : Kneedle's S. At 1 every smooth curve has a bend; at 3 only the number of real groups is one.
-    fallback : number of clusters when the curve has no bend
+    features : DataFrame of shape (n_wafers, n_features)
+        As `Preprocessor` makes them.
+    k_max : int
+        Largest number of clusters tried.
+    sensitivity : float
+        Kneedle's S. At 1 every smooth curve has a bend; at 3 only the number of real groups is one.
+    fallback : int
+        Number of clusters when the curve has no bend.
+    n_components : int
+        Principal components that the distances are measured on.
+    seed : int
+        Of the sample, where the table is large, and of KMeans.
+
+    Returns
+    -------
+    Elbow
+        With the number chosen, at most n_wafers.
+
+    References
+    ----------
+    .. [1] Satopää, V., Albrecht, J., Irwin, D. and Raghavan, B. (2011). "Finding a 'Kneedle' in a Haystack:
+       Detecting Knee Points in System Behavior". 31st International Conference on Distributed Computing Systems
+       Workshops, 166-171.
     """
     from kneed import KneeLocator
 
@@ -86,17 +110,26 @@ class Clusterer(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     n_clusters : int
+        Number of clusters; a table with fewer wafers has one for each.
     n_components : int
         Principal components that the distances are measured on.
     seed : int
+        Of the sample, where the table is large, and of KMeans.
 
     Attributes
     ----------
     feature_names_in_ : ndarray of shape (n_features,)
-    components_ : ndarray of shape (n_components, n_sensors), float32
-    mean_ : ndarray of shape (n_sensors,), float32
-    centers_ : ndarray of shape (n_clusters, n_components), float32
-    explained_ : float, share of the sensors' variance that the components hold
+        Names of the features.
+    n_features_in_ : int
+        Their number.
+    components_ : float32 ndarray of shape (n_components, n_sensors)
+        Principal components, a row each.
+    mean_ : float32 ndarray of shape (n_sensors,)
+        Mean of each sensor's feature.
+    centers_ : float32 ndarray of shape (n_clusters, n_components)
+        The clusters' centres on the components.
+    explained_ : float
+        Share of the sensors' variance that the components hold.
     """
 
     def __init__(self, n_clusters: int = 2, n_components: int = 10, seed: int = 0) -> None:
@@ -109,8 +142,15 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n_wafers, n_features), as `Preprocessor` makes them
-        y : ignored
+        X : DataFrame of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        Self
+            The clusterer itself.
         """
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.n_features_in_ = X.shape[1]
@@ -127,7 +167,23 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return self
 
     def coordinates(self, X: pd.DataFrame) -> NDArray[np.float32]:
-        """Return each wafer's place on the principal components, shape (n_wafers, n_components)."""
+        """Place wafers on the principal components.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_features)
+            With the features of `fit`, in any order.
+
+        Returns
+        -------
+        float32 ndarray of shape (n_wafers, n_components)
+            In standard deviations; the same bits for a wafer whatever others come with it.
+
+        Raises
+        ------
+        WrongSensors
+            If the features are not those of `fit`.
+        """
         check_is_fitted(self)
         # The sensors' columns come before the indicators.
         features = select_columns(X, self.feature_names_in_).to_numpy(dtype=np.float32)
@@ -141,11 +197,38 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return coordinates
 
     def predict(self, X: pd.DataFrame) -> NDArray[np.intp]:
-        """Return each wafer's cluster, the nearest centre, shape (n_wafers,)."""
+        """Return each wafer's cluster, that of the nearest centre.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_features)
+            With the features of `fit`, in any order.
+
+        Returns
+        -------
+        int ndarray of shape (n_wafers,)
+            Numbers of clusters, from 0.
+
+        Raises
+        ------
+        WrongSensors
+            If the features are not those of `fit`.
+        """
         return self.nearest(self.coordinates(X))
 
     def nearest(self, coordinates: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Return the cluster of each place that `coordinates` gave, shape (n_wafers,)."""
+        """Return the cluster of each place that `coordinates` gave.
+
+        Parameters
+        ----------
+        coordinates : float32 ndarray of shape (n_wafers, n_components)
+            Places on the principal components.
+
+        Returns
+        -------
+        int ndarray of shape (n_wafers,)
+            Numbers of clusters, from 0.
+        """
         distances = coordinates[:, None, :] - self.centers_
         nearest: NDArray[np.intp] = (distances**2).sum(axis=2).argmin(axis=1)
         return nearest

@@ -1,4 +1,7 @@
-"""Hyperparameters of the fault model; apart from it, because run config needs them without the learners."""
+"""Hyperparameters of the fault model; apart from it, because run config needs them without the learners.
+
+Belongs here: what may be chosen, with bounds, units and defaults. What is done with it is `training`.
+"""
 
 import hashlib
 
@@ -6,7 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ModelConfig(BaseModel):
-    """What a fault model is made of; defaults are measured on the real line (5 x 10-fold)."""
+    """What a fault model is made of; defaults are measured on the real line (5 x 10-fold).
+
+    Every field says in its description what it does; values out of bounds and unknown names are refused with
+    pydantic's ``ValidationError``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +57,7 @@ class ModelConfig(BaseModel):
 
     @property
     def content_hash(self) -> str:
-        """The SHA-256 of all hyperparameters, in hexadecimal."""
+        """The SHA-256 of all hyperparameters, 64 hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property

@@ -1,5 +1,8 @@
 """The file contract: a batch file's name and bytes in, a normalised frame or every reason for refusal out.
 
+Belongs here: what a partner's file must look like beyond its schema, which is `schemas`, and what is said of one
+that does not. Where files come from and where they go does not.
+
 Every reason has a stable code that stores, checks and people refer to; codes are added, never renamed. How a
 cell is read:
 
@@ -38,7 +41,7 @@ MAX_REASONS_PER_CODE = 20
 # Unknown headers compared with the missing ones; the rest of a header of millions is only counted.
 MAX_UNEXPECTED_COLUMNS = 10_000
 
-CHECKS: Mapping[str, str] = MappingProxyType(
+CLAUSES: Mapping[str, str] = MappingProxyType(
     {
         "file_name": "The name is wafer_<DDMMYYYY>_<HHMMSS>.csv with a real date and time.",
         "file_size": "The file is neither empty nor larger than the schema allows.",
@@ -55,18 +58,30 @@ CHECKS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ReasonKind:
-    """One way to break the contract: its stable code, the check it fails and what the partner should do."""
+    """One way to break the contract.
+
+    Attributes
+    ----------
+    code : str
+        Stable name, for stores, checks and people.
+    clause : str
+        Key of `CLAUSES`: the clause it breaks.
+    title : str
+        What is wrong, for people.
+    remedy : str
+        What the partner should do.
+    """
 
     code: str
-    check: str
+    clause: str
     title: str
     remedy: str
 
 
 REASONS: Mapping[str, ReasonKind] = MappingProxyType(
     {
-        code: ReasonKind(code, check, title, remedy)
-        for code, check, title, remedy in (
+        code: ReasonKind(code, clause, title, remedy)
+        for code, clause, title, remedy in (
             (
                 "file_name_invalid",
                 "file_name",
@@ -154,15 +169,15 @@ class Reason:
 
     Attributes
     ----------
-    code
+    code : str
         Key of `REASONS`.
-    row
+    row : int or None
         Line of the file as an editor numbers it, from 1; None where no line is to blame.
-    column
-        Column by its name in the schema or, where it has none, in the file.
-    found
+    column : str or None
+        Column by its name in the schema or, where it has none, in the file; None where no column is to blame.
+    found : str
         What was found, escaped and shortened: safe to print and to store.
-    remedy
+    remedy : str
         What to do.
     """
 
@@ -181,7 +196,7 @@ class Reason:
         return f"{where}{REASONS[self.code].title}: found {self.found}. {self.remedy}"
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """Return the fields and the message, for stores and reports."""
+        """Return the fields and ``message``, as plain JSON values for stores and reports."""
         return asdict(self) | {"message": self.message}
 
 
@@ -191,9 +206,9 @@ class Accepted:
 
     Attributes
     ----------
-    frame
-        `wafer` (str), the sensors in schema order (float64, NaN where missing) and, for training files,
-        `faulty` (int8: 1 faulty, 0 passed); one row per wafer, in the file's order.
+    frame : DataFrame of shape (n_wafers, ...)
+        ``wafer`` (str), the sensors in schema order (float64, NaN where missing) and, for training files,
+        ``faulty`` (int8: 1 faulty, 0 passed); one row per wafer, in the file's order.
     """
 
     frame: pd.DataFrame
@@ -201,7 +216,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A file that breaks the contract, with all reasons in the order of `REASONS`; at least one."""
+    """A file that breaks the contract.
+
+    Attributes
+    ----------
+    reasons : tuple of Reason
+        At least one, in the order of `REASONS`; `MAX_REASONS_PER_CODE` of a code at most, and one that counts
+        the rest.
+    """
 
     reasons: tuple[Reason, ...]
 
@@ -239,16 +261,31 @@ class _Findings:
         return bool(self._kept)
 
     def reasons(self) -> tuple[Reason, ...]:
-        found: list[Reason] = []
+        reasons: list[Reason] = []
         for code, kind in REASONS.items():
-            found += self._kept.get(code, [])
+            reasons += self._kept.get(code, [])
             if more := self._more[code]:
-                found.append(Reason(code, None, None, f"{more:,} more like these", kind.remedy))
-        return tuple(found)
+                reasons.append(Reason(code, None, None, f"{more:,} more like these", kind.remedy))
+        return tuple(reasons)
 
 
 def check_object(name: str, size: int, schema: BatchSchema) -> tuple[Reason, ...]:
-    """Check what is known before a file is read: its name and its size in bytes."""
+    """Check what is known before a file is read.
+
+    Parameters
+    ----------
+    name : str
+        The file's name, without any folder.
+    size : int
+        In bytes.
+    schema : BatchSchema
+        The line's contract.
+
+    Returns
+    -------
+    tuple of Reason
+        Why not to read the file; empty where nothing speaks against it.
+    """
     findings = _Findings()
     _check_object(name, size, schema, findings)
     return findings.reasons()
@@ -259,12 +296,17 @@ def validate(name: str, content: bytes, schema: BatchSchema) -> Accepted | Refus
 
     Parameters
     ----------
-    name
+    name : str
         The file's name, without any folder.
-    content
+    content : bytes
         The whole file.
-    schema
+    schema : BatchSchema
         The line's contract.
+
+    Returns
+    -------
+    Accepted or Refused
+        The normalised frame, or all reasons against the file.
     """
     findings = _Findings()
     _check_object(name, len(content), schema, findings)
@@ -315,8 +357,8 @@ def _frame(wafers: Sequence[str], readings: np.ndarray, faulty: Sequence[bool], 
     return frame
 
 
-def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
-    """Read a file that keeps the contract; None for any other, and for a good one in an unusual spelling."""
+def _parse_quickly(content: bytes, schema: BatchSchema) -> pa.Table | None:
+    """Parse a file with the schema's columns in their types; None for any other, or one in an unusual spelling."""
     header = content.removeprefix(BYTE_ORDER_MARK).partition(b"\n")[0].removesuffix(b"\r")
     if b'"' in content or b"\r" in header or header.count(b",") != len(schema.columns) - 1:
         return None
@@ -325,7 +367,7 @@ def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
         names = [schema.column_of(name, position) for position, name in enumerate(headers)]
         if set(names) != set(schema.columns):
             return None
-        table = pyarrow.csv.read_csv(
+        return pyarrow.csv.read_csv(
             pa.BufferReader(content),
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
             convert_options=pyarrow.csv.ConvertOptions(
@@ -336,6 +378,13 @@ def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
             ),
         )
     except (UnicodeDecodeError, pa.ArrowException):
+        return None
+
+
+def _read_quickly(content: bytes, schema: BatchSchema) -> pd.DataFrame | None:
+    """Read a file that keeps the contract; None for any other, or one in an unusual spelling."""
+    table = _parse_quickly(content, schema)
+    if table is None:
         return None
     readings = np.empty((len(schema.sensors), table.num_rows))
     missing = 0

@@ -1,18 +1,23 @@
 """How good a fault model is, measured only on wafers it was not fitted on.
 
 Belongs here: the three protocols that choose training and test wafers, the metrics with their intervals,
-and the paired comparison of two models. The model is any scikit-learn classifier. Whatever it learns
-(imputation, clusters, calibration, alarm threshold) it learns again in every fold, because all of it is
-refitted.
+and the paired comparison of two models. What follows from a comparison is `promotion`. The model is any
+scikit-learn classifier. Whatever it learns (imputation, clusters, calibration, alarm threshold) it learns
+again in every fold, because all of it is refitted.
 
 What an interval means: a metric is computed on the pooled out-of-fold probabilities of each repeat and
 averaged over the repeats. Its interval is the 2.5th to 97.5th percentile of that average when wafers are
 drawn again with replacement, faulty and passed ones separately so that the share of faults stays, the same
-draw for all repeats (stratified percentile bootstrap; Efron and Tibshirani 1993, chapter 13). In simulation
-it covers the truth in 91 to 95% of cases with 89 faulty wafers and in 88 to 93% with 17. It says how much
-the figure depends on which wafers were measured, not how much it depends on the wafers trained on, for
-which cross-validation has no unbiased estimator (Bengio and Grandvalet 2004); ``Estimate.spread`` shows the
-part that comes from the choice of folds.
+draw for all repeats (stratified percentile bootstrap [1]_). In simulation it covers the truth in 91 to 95%
+of cases with 89 faulty wafers and in 88 to 93% with 17. It says how much the figure depends on which wafers
+were measured, not how much it depends on the wafers trained on, for which cross-validation has no unbiased
+estimator [2]_; ``Estimate.spread`` shows the part that comes from the choice of folds.
+
+References
+----------
+.. [1] Efron, B. and Tibshirani, R. J. (1993). "An Introduction to the Bootstrap", chapter 13. Chapman & Hall.
+.. [2] Bengio, Y. and Grandvalet, Y. (2004). "No Unbiased Estimator of the Variance of K-Fold
+   Cross-Validation". Journal of Machine Learning Research 5, 1089-1105.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from threading import Thread
 from typing import Any, Protocol
@@ -71,6 +76,10 @@ Progress = Callable[[int, int], None]
 """Called in the caller's thread with the number of fits done and the number in all."""
 
 
+def _entropy(share: float) -> float:
+    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a metric is called, what it says, and what it is worth without any skill.
@@ -80,7 +89,7 @@ class Metric:
     title : str
         Name for people.
     meaning : str
-        One sentence.
+        What it says, in one sentence.
     higher_is_better : bool or None
         None where neither direction is better by itself.
     without_skill : callable
@@ -92,6 +101,11 @@ class Metric:
     meaning: str
     higher_is_better: bool | None
     without_skill: Callable[[float], float]
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        return {True: "higher is better", False: "lower is better", None: "set by the policy"}[self.higher_is_better]
 
 
 METRICS: Mapping[str, Metric] = {
@@ -141,7 +155,7 @@ METRICS: Mapping[str, Metric] = {
         "Log loss",
         "Mean negative log-likelihood of the outcome, in nats.",
         False,
-        lambda share: _entropy(share),
+        _entropy,
     ),
     "inspected_share": Metric(
         "Inspected share",
@@ -179,6 +193,13 @@ class Estimate:
             return f"{self.value:.3f} (no interval: {self.reason})"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values; an undefined number is None."""
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(self).items()
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -186,7 +207,10 @@ class Curve:
 
     Attributes
     ----------
-    x, y, low, high : ndarray of shape (n_points,)
+    x, y : float64 ndarray of shape (n_points,)
+        Shares in [0, 1]; what they are shares of, the method that made the curve says.
+    low, high : float64 ndarray of shape (n_points,)
+        Ends of the interval of `y`.
     """
 
     x: Floats
@@ -203,17 +227,17 @@ class Evaluation:
     ----------
     metrics : mapping of protocol -> metric -> Estimate
         Every protocol of `PROTOCOLS` with every metric of `METRICS`.
-    out_of_fold : DataFrame
+    out_of_fold : DataFrame of shape (n_tested, 8)
         One row per protocol, repeat and tested wafer: ``protocol``, ``repeat``, ``fold``, ``row`` (position
         in time order, from 0), ``wafer``, ``faulty``, ``probability``, ``alarm``.
-    fits : DataFrame
+    fits : DataFrame of shape (n_fits, 8)
         One row per fit: ``protocol``, ``repeat``, ``fold``, ``train_wafers``, ``train_faults``,
         ``test_wafers``, ``test_faults``, ``note`` (why a training window was extended or a test was left out;
         else empty).
     wafers, faults : int
-        Size of the table.
+        Number of wafers in the table, and of faulty ones among them.
     repeats, folds, seed : int
-        As given.
+        As given to `evaluate`.
     """
 
     metrics: Mapping[str, Mapping[str, Estimate]]
@@ -226,19 +250,47 @@ class Evaluation:
     seed: int
 
     def predictions(self, protocol: str) -> pd.DataFrame:
-        """Out-of-fold rows of one protocol, by repeat and in time order."""
+        """Return the rows of `out_of_fold` that belong to one of `PROTOCOLS`, by repeat and in time order."""
         return self.out_of_fold[self.out_of_fold["protocol"] == protocol].sort_values(["repeat", "row"])
 
     def roc(self, protocol: str) -> Curve:
-        """Recall (y) over the share of passed wafers alarmed (x)."""
+        """Return recall over false alarms.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`, under which faulty and passed wafers were tested.
+
+        Returns
+        -------
+        Curve
+            `y` is the share of faulty wafers alarmed, `x` that of passed ones.
+        """
         return _curve(self.predictions(protocol), _recall_at_false_alarms, self.seed)
 
     def precision_recall(self, protocol: str) -> Curve:
-        """Precision (y) over recall (x)."""
+        """Return precision over recall.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`, under which faulty wafers were tested.
+
+        Returns
+        -------
+        Curve
+            `y` is the share of faulty wafers among the alarms, `x` the share of faulty wafers alarmed.
+        """
         return _curve(self.predictions(protocol), _precision_at_recall, self.seed)
 
     def as_frame(self) -> pd.DataFrame:
-        """Tidy table: protocol, metric, value, low, high, spread, without_skill, reason."""
+        """Return a row per protocol and metric.
+
+        Returns
+        -------
+        DataFrame of shape (n_protocols * n_metrics, 8)
+            ``protocol``, ``metric``, ``value``, ``low``, ``high``, ``spread``, ``without_skill``, ``reason``.
+        """
         rows = []
         for protocol, estimates in self.metrics.items():
             tested = self.predictions(protocol)["faulty"]
@@ -259,7 +311,7 @@ class Evaluation:
         return pd.DataFrame(rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Metrics and settings as plain JSON values; an undefined number is None."""
+        """Return metrics, settings and notes as plain JSON values; an undefined number is None."""
         return {
             "wafers": self.wafers,
             "faults": self.faults,
@@ -267,7 +319,7 @@ class Evaluation:
             "folds": self.folds,
             "seed": self.seed,
             "confidence": CONFIDENCE,
-            "metrics": {protocol: _plain(estimates) for protocol, estimates in self.metrics.items()},
+            "metrics": _plain(self.metrics),
             "notes": [
                 f"{protocol}, fold {fold}: {note}"
                 for protocol, fold, note in zip(
@@ -279,32 +331,32 @@ class Evaluation:
 
 
 def quality(out_of_fold: pd.DataFrame, *, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return the metrics of every protocol as plain JSON values, from stored out-of-fold rows."""
-    return {
-        protocol: _plain(
-            estimate_metrics(
-                out_of_fold[out_of_fold["protocol"] == protocol],
-                np.random.default_rng([seed, number]),
-                "no wafer was tested under this protocol",
-            )
-        )
-        for number, protocol in enumerate(PROTOCOLS)
-    }
+    """Measure a model on stored out-of-fold rows.
+
+    Parameters
+    ----------
+    out_of_fold : DataFrame of shape (n_tested, ...)
+        As `Evaluation.out_of_fold`.
+    seed : int
+        That of the evaluation, which gives the very same figures again.
+
+    Returns
+    -------
+    dict
+        Protocol -> metric -> fields of `Estimate`, as plain JSON values; an undefined number is None.
+    """
+    return _plain(_measure(out_of_fold, seed, dict.fromkeys(PROTOCOLS, "no wafer was tested under this protocol")))
 
 
-def _plain(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
-    """Return estimates as JSON values; an undefined number is None."""
+def _plain(metrics: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, Any]]]:
     return {
-        name: {
-            key: None if isinstance(entry, float) and math.isnan(entry) else entry
-            for key, entry in asdict(estimate).items()
-        }
-        for name, estimate in estimates.items()
+        protocol: {name: estimate.as_dict() for name, estimate in estimates.items()}
+        for protocol, estimates in metrics.items()
     }
 
 
 class DifferentWafersError(ValueError):
-    """Two results cannot be compared wafer by wafer."""
+    """Two results are not of the same wafers, so that they cannot be compared wafer by wafer."""
 
     code = "different_wafers"
 
@@ -336,6 +388,11 @@ def evaluate(
     progress : callable, optional
         ``progress(done, total)``, counting fits.
 
+    Returns
+    -------
+    Evaluation
+        Every protocol and metric; what a short table cannot give is undefined, with the reason.
+
     Raises
     ------
     NoFaults
@@ -351,14 +408,11 @@ def evaluate(
     out_of_fold = _out_of_fold(results, table)
     fits = pd.DataFrame([result.evidence(y) for result in results])
     return Evaluation(
-        metrics={
-            protocol: estimate_metrics(
-                out_of_fold[out_of_fold["protocol"] == protocol],
-                np.random.default_rng([seed, number]),
-                _why_untested(fits[fits["protocol"] == protocol]),
-            )
-            for number, protocol in enumerate(PROTOCOLS)
-        },
+        metrics=_measure(
+            out_of_fold,
+            seed,
+            {protocol: _why_untested(fits[fits["protocol"] == protocol]) for protocol in PROTOCOLS},
+        ),
         out_of_fold=out_of_fold,
         fits=fits,
         wafers=len(y),
@@ -370,15 +424,22 @@ def evaluate(
 
 
 def paired_difference(a: pd.DataFrame, b: pd.DataFrame, *, seed: int) -> dict[str, Estimate]:
-    """Metrics of `a` minus those of `b` on the same wafers, each bootstrap draw shared by both.
+    """Subtract the metrics of `b` from those of `a` on the same wafers, each bootstrap draw shared by both.
 
     Sharing the draw cancels what the two results have in common, so the interval is that of the difference:
     one of ``log_loss`` below 0, or of ``auc`` above 0, favours `a`.
 
     Parameters
     ----------
-    a, b : DataFrame
+    a, b : DataFrame of shape (n_tested, ...)
         Out-of-fold rows of one protocol each (`Evaluation.predictions`); the repeats may differ in number.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict of Estimate
+        The difference by metric, for every metric of `METRICS`.
 
     Raises
     ------
@@ -417,7 +478,7 @@ class _Fold:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What became of a fold; `fold.train` are the rows really trained on, no probability means not tested."""
+    """What became of a fold; `fold.train` are the rows that were trained on, no probability means not tested."""
 
     fold: _Fold
     probability: Floats | None
@@ -467,7 +528,7 @@ def _run(
     n_jobs: int,
     progress: Progress | None,
 ) -> list[_Result]:
-    """Results in the order of `folds`."""
+    """Return the results in the order of `folds`."""
     results = []
     tasks = (delayed(_test)(model, features, y, fold, os.getpid()) for fold in folds)
     # Processes: half of a small fit is Python, which threads would do one after the other (17 s against 32 s).
@@ -545,24 +606,29 @@ def _fit_recent(
             train, why = np.arange(max(0, train[0] - REFIT_EVERY), train[-1] + 1), why or str(error)
         else:
             note = f"trained on the last {len(train)} wafers, because of the last {REFIT_WINDOW}: {why}" if why else ""
-            return fitted, _Fold(fold.protocol, fold.repeat, fold.fold, train, fold.test), note
+            return fitted, replace(fold, train=train), note
 
 
 def _out_of_fold(results: Sequence[_Result], table: pd.DataFrame) -> pd.DataFrame:
-    tested = [result for result in results if result.probability is not None]
-    rows = np.concatenate([result.fold.test for result in tested])
-    lengths = [len(result.fold.test) for result in tested]
-    return pd.DataFrame(
-        {
-            "protocol": np.repeat([result.fold.protocol for result in tested], lengths),
-            "repeat": np.repeat([result.fold.repeat for result in tested], lengths),
-            "fold": np.repeat([result.fold.fold for result in tested], lengths),
-            "row": rows,
-            "wafer": table["wafer"].to_numpy()[rows],
-            "faulty": table["faulty"].to_numpy(dtype=np.int8)[rows],
-            "probability": np.concatenate([result.probability for result in tested if result.probability is not None]),
-            "alarm": np.concatenate([result.alarm for result in tested if result.alarm is not None]),
-        }
+    wafer, faulty = table["wafer"].to_numpy(), table["faulty"].to_numpy(dtype=np.int8)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "protocol": result.fold.protocol,
+                    "repeat": result.fold.repeat,
+                    "fold": result.fold.fold,
+                    "row": result.fold.test,
+                    "wafer": wafer[result.fold.test],
+                    "faulty": faulty[result.fold.test],
+                    "probability": result.probability,
+                    "alarm": result.alarm,
+                }
+            )
+            for result in results
+            if result.probability is not None
+        ],
+        ignore_index=True,
     )
 
 
@@ -606,7 +672,7 @@ class _Scored:
         )
 
     def undefined(self, metric: str) -> str:
-        """Why `metric` has no value here; empty where it has one."""
+        """Say why `metric` has no value here; empty where it has one."""
         if metric in _DEFINED_WITHOUT_FAULTS:
             return ""
         if not self.faulty.any():
@@ -618,19 +684,19 @@ class _Scored:
         return ""
 
     def unvarying(self, metric: str) -> str:
-        """Why drawing the wafers again cannot show how uncertain `metric` is; empty where it can."""
+        """Say why drawing the wafers again cannot show how uncertain `metric` is; empty where it can."""
         if metric in _DEFINED_WITHOUT_FAULTS:
             return ""
         faults = int(self.faulty.sum())
         if min(faults, len(self.faulty) - faults) == 1:
             return "a single wafer of a kind does not show how they vary"
-        found = self.alarm[:, self.faulty].mean()
-        if metric in {"balanced_error_rate", "mcc"} and found in {0, 1}:
-            return f"every draw of the {faults} faulty wafers has {'all' if found else 'none'} of them found"
+        recall = self.alarm[:, self.faulty].mean()
+        if metric in {"balanced_error_rate", "mcc"} and recall in {0, 1}:
+            return f"every draw of the {faults} faulty wafers has {'all' if recall else 'none'} of them found"
         return ""
 
     def measure(self, weights: Floats) -> dict[str, Floats]:
-        """Every metric, shape (n_repeats, n_draws), where draw i holds wafer j ``weights[i, j]`` times."""
+        """Return every metric, shape (n_repeats, n_draws), where draw i holds wafer j ``weights[i, j]`` times."""
         neighbours = _neighbours(self.row, self.faulty)
         repeats = [
             {
@@ -644,11 +710,11 @@ class _Scored:
         return {name: np.stack([repeat[name] for repeat in repeats]) for name in METRICS}
 
     def observed(self) -> dict[str, Floats]:
-        """Every metric on the wafers as they are, shape (n_repeats,)."""
+        """Return every metric on the wafers as they are, shape (n_repeats,)."""
         return {name: value[:, 0] for name, value in self.measure(np.ones((1, len(self.faulty)))).items()}
 
     def estimate(self, metric: str, value: float, draws: Floats, spread: float = math.nan) -> Estimate:
-        """`value` with the percentile interval of `draws`."""
+        """Return `value` with the percentile interval of `draws`."""
         if reason := self.undefined(metric):
             return Estimate(math.nan, reason=reason)
         if reason := self.unvarying(metric):
@@ -659,14 +725,34 @@ class _Scored:
         return Estimate(value, float(low), float(high), spread)
 
 
+def _measure(out_of_fold: pd.DataFrame, seed: int, why_untested: Mapping[str, str]) -> dict[str, dict[str, Estimate]]:
+    """Estimate every metric under every protocol; protocols do not share draws."""
+    return {
+        protocol: estimate_metrics(
+            out_of_fold[out_of_fold["protocol"] == protocol],
+            np.random.default_rng([seed, number]),
+            why_untested[protocol],
+        )
+        for number, protocol in enumerate(PROTOCOLS)
+    }
+
+
 def estimate_metrics(frame: pd.DataFrame, rng: np.random.Generator, why_untested: str = "") -> dict[str, Estimate]:
-    """Estimate every metric of `METRICS` from out-of-fold rows of one protocol; see `Evaluation.out_of_fold`.
+    """Estimate every metric of `METRICS` from out-of-fold rows of one protocol.
 
     Parameters
     ----------
-    frame : DataFrame with ``repeat``, ``row``, ``faulty``, ``probability`` and ``alarm``
-    rng : Generator, of the bootstrap
-    why_untested : str, what to say where there is no row
+    frame : DataFrame of shape (n_tested, ...)
+        ``repeat``, ``row``, ``wafer``, ``faulty``, ``probability`` and ``alarm``, as in `Evaluation.out_of_fold`.
+    rng : numpy.random.Generator
+        Of the bootstrap.
+    why_untested : str
+        What to say where there is no row.
+
+    Returns
+    -------
+    dict of Estimate
+        By metric; undefined ones say why.
     """
     if frame.empty:
         return {name: Estimate(math.nan, reason=why_untested) for name in METRICS}
@@ -685,18 +771,19 @@ def estimate_metrics(frame: pd.DataFrame, rng: np.random.Generator, why_untested
 
 
 def _bootstrap(results: Sequence[_Scored], rng: np.random.Generator) -> list[dict[str, Floats]]:
-    """Every metric per draw, averaged over the repeats; `results` share the wafers and the draws."""
+    """Return every metric per draw, averaged over the repeats; `results` share the wafers and the draws."""
     chunks = [
         [{name: draws.mean(axis=0) for name, draws in result.measure(weights).items()} for result in results]
         for weights in _draws(results[0].faulty, rng, RESAMPLES)
     ]
     return [
-        {name: np.concatenate([chunk[i][name] for chunk in chunks]) for name in METRICS} for i in range(len(results))
+        {name: np.concatenate([chunk[name] for chunk in of_result]) for name in METRICS}
+        for of_result in zip(*chunks, strict=True)
     ]
 
 
 def _draws(faulty: Flags, rng: np.random.Generator, resamples: int) -> Iterator[Floats]:
-    """How often each wafer is drawn, shape (n_draws, n_wafers), in pieces of bounded size."""
+    """Yield how often each wafer is drawn, shape (n_draws, n_wafers), in pieces of bounded size."""
     at_once = max(1, _DRAWN_WEIGHTS_AT_ONCE // len(faulty))
     for start in range(0, resamples, at_once):
         draws = min(at_once, resamples - start)
@@ -710,7 +797,7 @@ def _draws(faulty: Flags, rng: np.random.Generator, resamples: int) -> Iterator[
 
 
 def _above(faulty: Flags, probability: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Faults, passed wafers at or above each distinct probability, highest first: (n_draws, n_distinct)."""
+    """Count faulty, and passed, wafers at or above each distinct probability, highest first: (n_draws, n_distinct)."""
     order = np.argsort(-probability, kind="stable")
     last_of_ties = np.flatnonzero(np.diff(probability[order], append=-np.inf))
     drawn, outcome = weights[:, order], faulty[order]
@@ -758,7 +845,7 @@ def _probability_metrics(faulty: Flags, probability: Floats, weights: Floats) ->
 
 
 def _neighbours(row: Rows, faulty: Flags) -> csr_array:
-    """Pairs of a faulty (row) and a passed wafer (column) out of `NEIGHBOURHOOD` consecutive wafers."""
+    """Pair every faulty wafer (row) with the passed ones (column) out of `NEIGHBOURHOOD` consecutive wafers."""
     faults = np.flatnonzero(faulty)
     first = np.searchsorted(row, row[faults] - NEIGHBOURHOOD, side="right")
     lengths = np.searchsorted(row, row[faults] + NEIGHBOURHOOD) - first
@@ -778,15 +865,16 @@ def _auc_of_pairs(pairs: csr_array, probability: Floats, weights: Floats) -> Flo
     return won_weight / total
 
 
-def _entropy(share: float) -> float:
-    return -sum(p * math.log(p) for p in (share, 1 - share) if p > 0)
-
-
 # --- Curves ---
 
 
 def _curve(frame: pd.DataFrame, height: Callable[[Floats, Floats], Floats], seed: int) -> Curve:
-    """`height` over a common grid, averaged over the repeats (vertical averaging; Fawcett 2006)."""
+    """Average `height` over the repeats on a common grid (vertical averaging [1]_).
+
+    References
+    ----------
+    .. [1] Fawcett, T. (2006). "An introduction to ROC analysis". Pattern Recognition Letters 27(8), 861-874.
+    """
     scored = _Scored.of(frame)
 
     def averaged(weights: Floats) -> Floats:
@@ -807,7 +895,13 @@ def _recall_at_false_alarms(hits: Floats, false_alarms: Floats) -> Floats:
 
 
 def _precision_at_recall(hits: Floats, false_alarms: Floats) -> Floats:
-    """Precision at the highest threshold reaching a recall, not interpolated (Davis and Goadrich 2006)."""
+    """Return precision at the highest threshold that reaches a recall, not interpolated [1]_.
+
+    References
+    ----------
+    .. [1] Davis, J. and Goadrich, M. (2006). "The Relationship Between Precision-Recall and ROC Curves".
+       23rd International Conference on Machine Learning, 233-240.
+    """
     recall, precision = hits / hits[:, -1:], hits / np.maximum(hits + false_alarms, 1)
     reached = [np.searchsorted(row, np.maximum(_GRID, 1e-9) - 1e-12) for row in recall]
     return np.stack([row[at] for row, at in zip(precision, reached, strict=True)])

@@ -2,11 +2,17 @@
 
 The decision margin is a weighted sum of trees, so its contributions are that sum of the trees' own. The value
 of a tree for a set of known features is the mean of its leaves, weighted at every split on an unknown feature
-by the shares of training wafers on its two sides (path-dependent TreeSHAP; Lundberg et al. 2020, "From local
-explanations to global understanding with explainable AI for trees"). A leaf then is a game of its own: worth
-its value times, for every feature that its path asks for, 1 or 0 by the wafer's reading, or the path's share
-where the feature is unknown. So a wafer's contributions depend on nothing but which of a leaf's few features
-agree with it. They are computed once for each such pattern, and looked up.
+by the shares of training wafers on its two sides (path-dependent TreeSHAP [1]_). A leaf then is a game of its
+own: worth its value times, for every feature that its path asks for, 1 or 0 by the wafer's reading, or the
+path's share where the feature is unknown. So a wafer's contributions depend on nothing but which of a leaf's few
+features agree with it. They are computed once for each such pattern, and looked up.
+
+Belongs here: figures. What they look like on a page is `report`.
+
+References
+----------
+.. [1] Lundberg, S. M. et al. (2020). "From local explanations to global understanding with explainable AI for
+   trees". Nature Machine Intelligence 2, 56-67.
 """
 
 from __future__ import annotations
@@ -37,8 +43,10 @@ class Contributions:
 
     Attributes
     ----------
-    base : ndarray of shape (n_wafers,), the margin expected of a wafer of which nothing is known
-    values : ndarray of shape (n_wafers, n_sensors), what each sensor adds to it; their sum makes the margin
+    base : float64 ndarray of shape (n_wafers,)
+        The margin expected of a wafer of which nothing is known.
+    values : float64 ndarray of shape (n_wafers, n_sensors)
+        What each of `Explainer.sensors` adds to it; base and values add up to the margin.
     """
 
     base: Floats
@@ -50,32 +58,41 @@ class Explainer:
 
     A sensor's contribution is that of its reading and that of its absence together.
 
+    Parameters
+    ----------
+    model : FaultModel
+        Fitted.
+
     Attributes
     ----------
-    sensors : ndarray of shape (n_sensors,), names of the sensors that any tree asks for; all others add nothing
-    positions : ndarray of shape (n_sensors,), their places among the model's sensors
+    sensors : ndarray of shape (n_sensors,)
+        Names of the sensors that any tree asks for; all others add nothing.
+    positions : int ndarray of shape (n_sensors,)
+        Their places among the model's sensors.
     """
 
     def __init__(self, model: FaultModel) -> None:
         names = [str(name) for name in model.preprocessor_.get_feature_names_out()]
         sensor_of = [name.removesuffix(INDICATOR_SUFFIX) for name in names]
-        groups = [model.members_, *(members for members in model.cluster_members_ if members is not None)]
-        leaves = [_weighted_leaves(members, model.slopes_) for members in groups]
-        asked = {feature for found in leaves for leaf in found for feature in leaf.conditions}
+        groups: dict[int | None, Members] = {
+            cluster: members
+            for cluster, members in ((None, model.members_), *enumerate(model.cluster_members_))
+            if members is not None
+        }
+        leaves_of = {group: _weighted_leaves(members, model.slopes_) for group, members in groups.items()}
+        asked = {feature for leaves in leaves_of.values() for leaf in leaves for feature in leaf.conditions}
         place = {sensor: number for number, sensor in enumerate(dict.fromkeys(sensor_of[i] for i in sorted(asked)))}
         sensor_places = np.array([place.get(sensor, 0) for sensor in sensor_of], dtype=np.intp)
-        ensembles = iter(
-            [
-                _Ensemble(found, _start(members, model.slopes_), sensor_places, len(place))
-                for members, found in zip(groups, leaves, strict=True)
-            ]
-        )
-        self.sensors = np.array(list(place), dtype=object)
         position_of = {name: position for position, name in enumerate(model.feature_names_in_)}
+        self.sensors = np.array(list(place), dtype=object)
         self.positions = np.array([position_of[name] for name in place], dtype=np.intp)
+        ensembles = {
+            group: _Ensemble(leaves_of[group], _start(members, model.slopes_), sensor_places, len(place))
+            for group, members in groups.items()
+        }
+        self._overall = ensembles.pop(None)
+        self._of_cluster = ensembles
         self._intercept = model.intercept_
-        self._overall = next(ensembles)
-        self._of_cluster = [None if members is None else next(ensembles) for members in model.cluster_members_]
         self._weights = model.cluster_weights_
 
     def explain(self, features: NDArray[np.float32], labels: NDArray[np.intp]) -> Contributions:
@@ -83,14 +100,21 @@ class Explainer:
 
         Parameters
         ----------
-        features : ndarray of shape (n_wafers, n_features), as `Preprocessor` makes them
-        labels : ndarray of shape (n_wafers,), each wafer's cluster
+        features : float32 ndarray of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+        labels : int ndarray of shape (n_wafers,)
+            Each wafer's cluster.
+
+        Returns
+        -------
+        Contributions
+            Exact to rounding; the same bits for a wafer whatever others come with it.
         """
         base = np.full(len(features), self._intercept + self._overall.expected)
         values = self._overall.contributions(features)
-        for cluster, own in enumerate(self._of_cluster):
+        for cluster, own in self._of_cluster.items():
             rows = np.flatnonzero(labels == cluster)
-            if own is None or not rows.size:
+            if not rows.size:
                 continue
             weight = self._weights[cluster]
             base[rows] += weight * (own.expected - self._overall.expected)
@@ -104,8 +128,10 @@ class _Leaf:
 
     Attributes
     ----------
-    conditions : feature -> lowest value, value no longer reached, share of training wafers that agree
-    value : contribution to the decision margin of a wafer that agrees with all
+    conditions : mapping of int -> tuple
+        Feature -> lowest value, value no longer reached, share of training wafers that agree.
+    value : float
+        Contribution to the decision margin of a wafer that agrees with all, in log-odds.
     """
 
     conditions: Mapping[int, tuple[np.float32, np.float32, float]]
@@ -118,11 +144,16 @@ class _Leaves:
 
     Attributes
     ----------
-    columns : ndarray of shape (n_asked, n_leaves), positions of the features among those in use
-    low, high : ndarray of shape (n_asked, n_leaves), the interval that agrees, `high` excluded
-    offset : ndarray of shape (n_leaves, 1), where the leaf's patterns start
-    table : ndarray of shape (n_asked, n_leaves * 2 ** n_asked), contributions by pattern of agreement
-    to_sensors : sparse matrix of shape (n_sensors, n_asked * n_leaves), adds leaves up by sensor
+    columns : int ndarray of shape (n_asked, n_leaves)
+        Positions of the features among those in use.
+    low, high : float32 ndarray of shape (n_asked, n_leaves)
+        The interval that agrees, `high` excluded.
+    offset : int ndarray of shape (n_leaves, 1)
+        Where the leaf's patterns start.
+    table : float64 ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+        Contributions by pattern of agreement.
+    to_sensors : csr_array of shape (n_sensors, n_asked * n_leaves)
+        Adds leaves up by sensor.
     """
 
     columns: NDArray[np.intp]
@@ -164,13 +195,13 @@ class _Ensemble:
 
     def contributions(self, features: NDArray[np.float32]) -> Floats:
         """Return the contributions of sensors, shape (n_wafers, n_sensors)."""
-        found = np.zeros((len(features), self._n_sensors))
+        contributions = np.zeros((len(features), self._n_sensors))
         for start in range(0, len(features), _WAFERS_AT_ONCE):
             rows = slice(start, start + _WAFERS_AT_ONCE)
             values = np.ascontiguousarray(features[rows, self._used].T)
             for group in self._groups:
-                found[rows] += group.contributions(values).T
-        return found
+                contributions[rows] += group.contributions(values).T
+        return contributions
 
 
 def _as_arrays(
@@ -199,26 +230,32 @@ def _shapley_values(share: Floats, values: Floats) -> Floats:
     """Return what each asked feature contributes to each leaf, for every pattern of agreement.
 
     The Shapley value of a product game is an integral over the chance that a feature is known (the multilinear
-    extension; Owen 1972), here of a polynomial, which Gauss-Legendre quadrature integrates exactly.
+    extension [1]_), here of a polynomial, which Gauss-Legendre quadrature integrates exactly.
 
     Parameters
     ----------
-    share : ndarray of shape (n_asked, n_leaves), of training wafers that agree
-    values : ndarray of shape (n_leaves,)
+    share : float64 ndarray of shape (n_asked, n_leaves)
+        Of training wafers that agree.
+    values : float64 ndarray of shape (n_leaves,)
+        What each leaf adds to the margin.
 
     Returns
     -------
-    ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+    float64 ndarray of shape (n_asked, n_leaves * 2 ** n_asked)
+
+    References
+    ----------
+    .. [1] Owen, G. (1972). "Multilinear Extensions of Games". Management Science 18(5), 64-79.
     """
     asked, leaves = share.shape
     agrees = (np.arange(2**asked) >> np.arange(asked)[:, None] & 1).astype(np.float64)[:, None, :]
     nodes, weights = np.polynomial.legendre.leggauss((asked + 1) // 2)
-    found = np.zeros((asked, leaves, 2**asked))
+    contributions = np.zeros((asked, leaves, 2**asked))
     for known, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
         factors = known * agrees + (1 - known) * share[:, :, None]
-        found += weight * factors.prod(axis=0) / factors
-    found *= (agrees - share[:, :, None]) * values[:, None]
-    return found.reshape(asked, -1)
+        contributions += weight * factors.prod(axis=0) / factors
+    contributions *= (agrees - share[:, :, None]) * values[:, None]
+    return contributions.reshape(asked, -1)
 
 
 def _weighted_leaves(members: Members, slopes: Mapping[MemberName, float]) -> list[_Leaf]:

@@ -1,7 +1,8 @@
 """Estimators to bytes and back without pickle: reading a file never runs code that the file brings along.
 
 The format is skops' (a zip of a JSON schema and NumPy arrays). Beyond the types that skops itself knows to be
-harmless, exactly those named here are built again; a file that asks for anything else is refused.
+harmless, exactly those named here are built again; a file that asks for anything else is refused. Where the bytes
+are kept is no matter of this module: see `resources`.
 
 Registered versions are files of this kind, and a rollback may ask for any of them. They name our classes by module
 and carry their attributes, so whoever moves or renames one, or an attribute of one, changes the format:
@@ -66,12 +67,22 @@ class NewerFormat(ValueError):
 
 
 def dump(value: object) -> bytes:
-    """Return an estimator, or a container of estimators, as bytes.
+    """Store an estimator, or a container of estimators, as bytes.
+
+    Parameters
+    ----------
+    value : object
+        Made of the types in `TRUSTED` and of those that skops knows to be harmless.
+
+    Returns
+    -------
+    bytes
+        A file of format `FORMAT`.
 
     Raises
     ------
     UntrustedObject
-        When `load` would refuse the bytes.
+        If `load` would refuse the bytes.
     """
     data: bytes = sio.dumps(value, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     unknown = set(sio.get_untrusted_types(data=data)) - set(TRUSTED)
@@ -84,16 +95,26 @@ def dump(value: object) -> bytes:
 
 
 def load(data: bytes) -> object:
-    """Return what `dump` was given; its predictions are bit-identical.
+    """Build again what `dump` was given.
+
+    Parameters
+    ----------
+    data : bytes
+        What `dump` returned, in this or a former format.
+
+    Returns
+    -------
+    object
+        Its predictions are bit-identical to those of the original.
 
     Raises
     ------
     NotAnObject
-        When the bytes are damaged or no stored object.
+        If the bytes are damaged or no stored object.
     NewerFormat
-        When a newer version of this platform has written them.
+        If a newer version of this platform has written them.
     UntrustedObject
-        When the bytes hold a type that is not trusted; nothing has been built then.
+        If the bytes hold a type that is not trusted; nothing has been built then.
     """
     _check_intact(data)
     try:

@@ -1,8 +1,9 @@
 """Pictures of a training run, as PNG bytes for the metadata of an asset or of a tracking run.
 
-Belongs here: drawing only. Every function takes what it draws and returns a PNG at most 1,280 pixels wide
-that reads in black and white: what differs, differs by line style, marker or shade, never by hue alone.
-Figures are built without pyplot, whose global state would keep every figure of a long-lived process alive.
+Belongs here: drawing only; figures come from `evaluation`, `clustering` and `training`. Every function takes
+what it draws and returns a PNG at most 1,280 pixels wide that reads in black and white: what differs, differs
+by line style, marker or shade, never by hue alone. Figures are built without pyplot, whose global state would
+keep every figure of a long-lived process alive.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
 
 _DPI = 120
+_BINS = 10  # of the probability, in the calibration
+_WINDOW = 100  # wafers that shares of faults over time are means of
 _INK, _MUTED, _BAND = "#1f3b57", "#8a8a8a", "#c9d6e3"
 _FAULT = "#c23b22"
 _MARKERS = "osD^vPX*"
@@ -39,7 +42,24 @@ _PROTOCOL_STYLES = {"repeated_k_fold": "o", "time_split": "s", "rolling_refit": 
 
 
 def elbow(ks: Sequence[int], inertias: Sequence[float], k: int, *, is_knee: bool) -> bytes:
-    """Inertia (sum of squared distances to the cluster centres) over the number of clusters, `k` marked."""
+    """Draw inertia over the number of clusters, the chosen one marked.
+
+    Parameters
+    ----------
+    ks : sequence of int
+        Numbers of clusters tried.
+    inertias : sequence of float
+        Sum of squared distances to the cluster centres for each of them, in squared standard deviations.
+    k : int
+        The number chosen.
+    is_knee : bool
+        Whether the curve bends there.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
     figure, axes = _canvas(7, 4.2)
     axes.plot(ks, inertias, "o-", color=_INK)
     axes.axvline(k, color=_FAULT, linestyle="--")
@@ -60,7 +80,20 @@ def elbow(ks: Sequence[int], inertias: Sequence[float], k: int, *, is_knee: bool
 
 
 def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Recall over false alarms with its 95% band."""
+    """Draw recall over false alarms with its 95% band.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where the curve is undefined.
+    """
     figure, axes = _canvas(6, 5.4)
     if auc_missing := evaluation.metrics[protocol]["auc"].reason:
         return _nothing(figure, axes, f"ROC: {auc_missing}")
@@ -79,7 +112,20 @@ def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
 
 
 def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Precision over recall with its 95% band and the base rate."""
+    """Draw precision over recall with its 95% band and the base rate.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where the curve is undefined.
+    """
     figure, axes = _canvas(6.6, 4.8)
     if missing := evaluation.metrics[protocol]["average_precision"].reason:
         return _nothing(figure, axes, f"Precision and recall: {missing}")
@@ -97,16 +143,33 @@ def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") 
     return _png(figure)
 
 
-def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins: int = 10) -> bytes:
-    """Observed share of faults over predicted probability, in `bins` equally filled bins.
+def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
+    """Draw the observed share of faults over the predicted probability, with 95% score intervals [1]_.
 
-    A wafer counts once: its probability is the mean over the repeats. 95% intervals after Wilson (1927).
+    Bins of the probability are equally filled. A wafer counts once: its probability is the mean over the repeats.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+
+    References
+    ----------
+    .. [1] Wilson, E. B. (1927). "Probable Inference, the Law of Succession, and Statistical Inference". Journal of
+       the American Statistical Association 22(158), 209-212.
     """
     figure, axes = _canvas(6.6, 5.2)
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
         return _nothing(figure, axes, "Calibration: no wafer was tested")
-    bin_of = pd.qcut(wafers["probability"], bins, labels=False, duplicates="drop").fillna(0)
+    bin_of = pd.qcut(wafers["probability"], _BINS, labels=False, duplicates="drop").fillna(0)
     grouped = wafers.groupby(bin_of)
     predicted, count = grouped["probability"].mean(), grouped["faulty"].count()
     faults = grouped["faulty"].sum()
@@ -123,8 +186,8 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
         capsize=3,
         label="Observed, 95% interval",
     )
-    for x, y, found in zip(100 * predicted, 100 * high, faults, strict=True):
-        axes.annotate(f"{found}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
+    for x, y, faulty in zip(100 * predicted, 100 * high, faults, strict=True):
+        axes.annotate(f"{faulty}", (x, y), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
     axes.set(xlim=(0, None), ylim=(0, top))
     axes.set_xlabel("Predicted probability of a fault (%)")
     axes.set_ylabel("Observed share of faults (%)")
@@ -137,7 +200,20 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold", bins:
 
 
 def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
-    """Distribution of the predicted probability among passed and among faulty wafers."""
+    """Draw the distribution of the predicted probability among passed and among faulty wafers.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+    """
     figure, axes = _canvas(7, 4.2)
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
@@ -168,12 +244,21 @@ def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> 
 
 
 def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
-    """Wafers on the first two principal components, by cluster, faulty ones marked.
+    """Draw wafers on the first two principal components, by cluster, faulty ones marked.
 
     Parameters
     ----------
-    coordinates : ndarray of shape (n_wafers, 2 or more)
-    labels, faulty : ndarray of shape (n_wafers,)
+    coordinates : float64 ndarray of shape (n_wafers, n_components)
+        Places on the principal components, two or more, in standard deviations.
+    labels : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
+    faulty : int ndarray of shape (n_wafers,)
+        1 for faulty.
+
+    Returns
+    -------
+    bytes
+        A PNG; a few far outliers are left out, and counted.
     """
     figure, axes = _canvas(7.4, 5.2)
     points, wrong = np.asarray(coordinates, dtype=np.float64), np.asarray(faulty) == 1
@@ -207,10 +292,19 @@ def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
     return _png(figure)
 
 
-def member_scores(
-    scores: Mapping[str, Mapping[str, Estimate]], metric: str = "AUC", without_skill: float = 0.5
-) -> bytes:
-    """Score of every member model in every cluster: ``scores[cluster][member]``."""
+def member_scores(scores: Mapping[str, Mapping[str, Estimate]]) -> bytes:
+    """Draw the AUC of every member model in every cluster.
+
+    Parameters
+    ----------
+    scores : mapping of str -> str -> Estimate
+        By name of the cluster and of the member; members of a cluster may be missing.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
     members = list(dict.fromkeys(member for by_member in scores.values() for member in by_member))
     figure, axes = _canvas(8, 1.3 + 0.28 * len(scores) * (len(members) + 0.5))
     for offset, member in enumerate(members):
@@ -220,17 +314,28 @@ def member_scores(
             if member in by_member:
                 y = index + (offset - (len(members) - 1) / 2) * 0.8 / len(members)
                 _interval(axes, by_member[member], y, marker, color)
-    axes.axvline(without_skill, linestyle=":", color=_MUTED, label="Without skill")
+    axes.axvline(0.5, linestyle=":", color=_MUTED, label="Without skill")
     axes.set_yticks(range(len(scores)), list(scores))
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_xlabel(f"{metric} (95% interval)")
-    axes.set_title(f"{metric} of the members per cluster")
+    axes.set_xlabel("AUC (95% interval)")
+    axes.set_title("AUC of the members per cluster")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return _png(figure)
 
 
 def promotion(differences: Mapping[str, Estimate]) -> bytes:
-    """Differences that decide on a promotion, challenger minus what it is held against, by name."""
+    """Draw the differences that decide on a promotion.
+
+    Parameters
+    ----------
+    differences : mapping of str -> Estimate
+        Challenger minus what it is held against, by name of the condition.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where nothing could be compared.
+    """
     figure, axes = _canvas(8, 1.5 + 0.45 * max(len(differences), 1))
     if not differences:
         return _nothing(figure, axes, "Promotion: nothing could be compared")
@@ -244,8 +349,21 @@ def promotion(differences: Mapping[str, Estimate]) -> bytes:
     return _png(figure)
 
 
-def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: int = 100) -> bytes:
-    """Predicted and real share of faults along the wafer order, as means over the last `window` wafers."""
+def over_time(evaluation: Evaluation, protocol: str = "rolling_refit") -> bytes:
+    """Draw the predicted and the real share of faults along the wafer order, as moving means.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+    protocol : str
+        One of `PROTOCOLS`.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where no wafer was tested.
+    """
     figure, axes = _canvas(10, 4.4)
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
@@ -253,23 +371,23 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
     row = wafers["row"] + 1
     axes.plot(row, 100 * wafers["probability"], ".", color=_BAND, markersize=3, label="Predicted, one wafer")
     for column, style, name in (("probability", "-", "Predicted"), ("faulty", "--", "Real")):
-        mean = 100 * wafers[column].rolling(window, min_periods=window // 2).mean()
+        mean = 100 * wafers[column].rolling(_WINDOW, min_periods=_WINDOW // 2).mean()
         axes.plot(
             row,
             mean,
             style,
             color=_INK if column == "probability" else _FAULT,
-            label=f"{name}, mean of {window} wafers",
+            label=f"{name}, mean of {_WINDOW} wafers",
         )
-    found = wafers[wafers["faulty"] == 1]
+    faulty = wafers[wafers["faulty"] == 1]
     top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
     axes.plot(
-        found["row"] + 1,
-        np.full(len(found), -0.03 * top),
+        faulty["row"] + 1,
+        np.full(len(faulty), -0.03 * top),
         "|",
         color=_FAULT,
         markersize=9,
-        label=f"Faulty wafer ({len(found)})",
+        label=f"Faulty wafer ({len(faulty)})",
     )
     axes.set(ylim=(-0.07 * top, 1.05 * top), xlim=(0, evaluation.wafers))
     axes.set_xlabel("Wafer in time order")
@@ -280,7 +398,18 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit", window: i
 
 
 def metrics(evaluation: Evaluation) -> bytes:
-    """Every metric with its interval under every protocol, one panel each."""
+    """Draw every metric of `METRICS` with its interval under every protocol, one panel each.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of the model.
+
+    Returns
+    -------
+    bytes
+        A PNG; with words where a metric is undefined.
+    """
     from matplotlib.figure import Figure
 
     columns = 3
@@ -293,10 +422,11 @@ def metrics(evaluation: Evaluation) -> bytes:
         for position, chance in enumerate(frame.loc[frame["metric"] == name, "without_skill"]):
             if not math.isnan(chance):
                 panel.plot([chance, chance], [position - 0.42, position + 0.42], ":", color=_FAULT, linewidth=1.6)
-        better = {True: "higher is better", False: "lower is better", None: "set by the policy"}
-        panel.set_title(f"{metric.title}\n{better[metric.higher_is_better]}", fontsize=10)
+        panel.set_title(f"{metric.title}\n{metric.direction}", fontsize=10)
         first_column = panel in panels[::columns]
-        panel.set_yticks(range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * 3)
+        panel.set_yticks(
+            range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * len(PROTOCOLS)
+        )
         panel.set_ylim(len(PROTOCOLS) - 0.5, -0.5)
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=5)

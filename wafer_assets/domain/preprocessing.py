@@ -47,11 +47,18 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    feature_names_in_ : ndarray of shape (n_sensors,), the sensors' names
-    sensors_ : ndarray of shape (n_kept,), positions of the kept sensors
-    medians_, means_, scales_ : ndarray of shape (n_kept,), in the sensors' own units
-    indicators_ : ndarray of shape (n_indicators,), positions of the sensors whose absence is a feature
-    shares_ : ndarray of shape (n_indicators,), their share of missing readings
+    feature_names_in_ : ndarray of shape (n_sensors,)
+        Names of the sensors.
+    n_features_in_ : int
+        Their number.
+    sensors_ : int ndarray of shape (n_kept,)
+        Positions of the kept sensors.
+    medians_, means_, scales_ : float64 ndarray of shape (n_kept,)
+        Of the training readings in the sensors' own units, missing ones filled in.
+    indicators_ : int ndarray of shape (n_indicators,)
+        Positions of the sensors whose absence is a feature.
+    shares_ : float64 ndarray of shape (n_indicators,)
+        Their share of missing readings.
     """
 
     def __init__(self, max_missing: float = 0.5, min_missing: float = 0.01, clip: float = 5.0) -> None:
@@ -64,13 +71,20 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n_wafers, n_sensors), readings with NaN where missing
-        y : ignored
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings, NaN where missing.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        Self
+            The preprocessor itself.
 
         Raises
         ------
         WrongSensors
-            When `X` is not a table of named numeric sensors.
+            If `X` is not a table of named sensors with finite numbers or NaN.
         """
         readings = _readings(select_columns(X, dict.fromkeys(getattr(X, "columns", ()))))
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
@@ -103,11 +117,13 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n_wafers, n_sensors) with the sensors of `fit`, in any order
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings of the sensors of `fit`, in any order; NaN where missing.
 
         Returns
         -------
-        DataFrame of shape (n_wafers, n_features), float32, in standard deviations
+        float32 DataFrame of shape (n_wafers, n_features)
+            In standard deviations, with the index of `X`.
 
         Raises
         ------
@@ -130,7 +146,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         return pd.DataFrame(features, index=X.index, columns=self.get_feature_names_out())
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:  # noqa: ARG002
-        """Names of the features: the kept sensors, then `<sensor> missing` for each indicator."""
+        """Return the names of the features: the kept sensors, then `<sensor> missing` for each indicator."""
         check_is_fitted(self)
         names = self.feature_names_in_
         indicators = [f"{names[position]}{INDICATOR_SUFFIX}" for position in self.indicators_]
@@ -138,25 +154,38 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
 
 def select_columns(X: object, expected: Iterable[str]) -> pd.DataFrame:
-    """Return the expected columns of a table in the expected order, refusing a table with any others.
+    """Put the columns of a table in the expected order, refusing a table with any others.
+
+    Parameters
+    ----------
+    X : object
+        A DataFrame, if all is well.
+    expected : iterable of str
+        Names of the columns.
+
+    Returns
+    -------
+    DataFrame of shape (n_rows, n_expected)
+        `X` itself where its columns are in order.
 
     Raises
     ------
     WrongSensors
+        If `X` is no DataFrame, or a column is missing, unknown or repeated.
     """
     if not isinstance(X, pd.DataFrame):
         raise WrongSensors(
             f"Expected a DataFrame with named columns, found {type(X).__name__}: pass the sensors by name."
         )
-    known, found = list(expected), list(X.columns)
-    if found == known:
+    known, given = list(expected), list(X.columns)
+    if given == known:
         return X
-    known_set, found_set = set(known), set(found)
+    known_set, given_set = set(known), set(given)
     problems = [
         f"{len(names)} {kind} ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
         for kind, names in (
-            ("missing", [name for name in known if name not in found_set]),
-            ("unknown", [str(name) for name in found if name not in known_set]),
+            ("missing", [name for name in known if name not in given_set]),
+            ("unknown", [str(name) for name in given if name not in known_set]),
             ("repeated", X.columns[X.columns.duplicated()].astype(str).tolist()),
         )
         if names

@@ -1,16 +1,18 @@
 """Whether a newly trained model replaces the one that predicts.
 
-Belongs here: the rules, on out-of-fold results alone. Two models are compared wafer by wafer on what both
-predicted without having been fitted on it, by repeated k-fold: log loss decides, since the probability is what
-the line acts on; AUC and average precision may only veto. A model also has to know more than the share of
-faults. That is the share among the compared wafers themselves: no constant does better on them, so whoever
-beats it beats every share that could have been known before.
+Belongs here: the rules, on out-of-fold results alone. Carrying a decision out does not.
+
+Two models are compared wafer by wafer on what both predicted without having been fitted on it, by repeated
+k-fold: log loss decides, since the probability is what the line acts on; AUC and average precision may only
+veto. A model also has to know more than the share of faults. That is the share among the compared wafers
+themselves: no constant does better on them, so whoever beats it beats every share that could have been known
+before.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,7 @@ class Gate:
     name : str
         Short and stable, for records.
     passed : bool
+        Whether it holds.
     estimate : Estimate
         A difference: the challenger's figure minus what it is held against.
     meaning : str
@@ -71,12 +74,14 @@ class Decision:
     Attributes
     ----------
     promote : bool
+        Whether the challenger becomes champion.
     reasons : tuple of str
         Sentences for people, with the figures.
     gates : tuple of Gate
         Every condition that could be measured.
     wafers, faults : int
-        That challenger and champion are compared on; of the challenger alone where there is no champion.
+        Numbers of wafers, and of faulty ones among them, that challenger and champion are compared on; of the
+        challenger alone where there is no champion.
     """
 
     promote: bool
@@ -93,15 +98,7 @@ class Decision:
             "wafers": self.wafers,
             "faults": self.faults,
             "gates": [
-                {
-                    "name": gate.name,
-                    "passed": gate.passed,
-                    "meaning": gate.meaning,
-                    **{
-                        key: None if isinstance(entry, float) and math.isnan(entry) else entry
-                        for key, entry in asdict(gate.estimate).items()
-                    },
-                }
+                {"name": gate.name, "passed": gate.passed, "meaning": gate.meaning, **gate.estimate.as_dict()}
                 for gate in self.gates
             ],
         }
@@ -114,15 +111,20 @@ def decide(
 
     Parameters
     ----------
-    challenger : DataFrame
+    challenger : DataFrame of shape (n_tested, ...)
         Out-of-fold rows (`Evaluation.out_of_fold`); only those of repeated k-fold are looked at.
-    champion : DataFrame or None
+    champion : DataFrame of shape (n_tested, ...) or None
         The same of the current champion, whose wafers and repeats may be others; None for the first model.
     seed : int
         Of the bootstrap.
     clearly_better : bool
         Whether the whole interval of the log loss's difference must favour the challenger, not only the
         difference itself.
+
+    Returns
+    -------
+    Decision
+        Not to promote where too few wafers, or too few common ones, are there to judge by.
     """
     own = _prepared(challenger)
     if reason := _too_few(own):
@@ -181,12 +183,12 @@ def _prepared(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _wafers(frame: pd.DataFrame) -> pd.Series[int]:
-    """Outcome of every wafer, by wafer and in time order."""
+    """Return the outcome of every wafer, by wafer and in time order."""
     return frame.drop_duplicates("wafer").set_index("wafer")["faulty"]
 
 
 def _constant(frame: pd.DataFrame) -> pd.DataFrame:
-    """Results of the model that knows the share of faults and nothing else."""
+    """Return the results of the model that knows the share of faults and nothing else."""
     once: pd.DataFrame = frame[frame["repeat"] == frame["repeat"].min()]
     return once.assign(probability=frame["faulty"].mean(), alarm=False)
 
@@ -206,7 +208,7 @@ def _common(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
 
 
 def _too_few(frame: pd.DataFrame) -> str:
-    """Why no figure of these results could be trusted; empty where it can."""
+    """Say why no figure of these results could be trusted; empty where it can."""
     outcomes = _wafers(frame)
     faults = int(outcomes.sum())
     if min(faults, len(outcomes) - faults) >= MIN_FAULTS:
@@ -218,7 +220,7 @@ def _too_few(frame: pd.DataFrame) -> str:
 
 
 def _not_comparable(common: pd.DataFrame, own: pd.DataFrame, corrected: int) -> str:
-    """Why the two results cannot be compared; empty where they can."""
+    """Say why the two results cannot be compared; empty where they can."""
     shared, all_wafers = len(_wafers(common)), len(_wafers(own))
     left_out = f" ({corrected} more were corrected in between)" if corrected else ""
     if shared < MIN_COMMON_SHARE * all_wafers:

@@ -1,6 +1,7 @@
 """Pages for people: what to inspect in a batch and why, and what a bundle is worth.
 
-Belongs here: putting figures that others worked out into words and places on a page. Every page is one HTML
+Belongs here: putting figures that others worked out into words and places on a page; working figures out does
+not. Every page is one HTML
 file that loads nothing and runs no script, so that it can be mailed, printed and kept. What differs, differs
 by shape, pattern or text, never by hue alone. Ids and names come from partners, and the templates escape them.
 """
@@ -56,16 +57,22 @@ def batch_report(
     Parameters
     ----------
     bundle : Bundle
-    scores : Scores, of these wafers in the same order; without evidence there are no contributions
-    batch : str, name of the batch
-    wafers : DataFrame, the readings that were scored, and maybe `wafer`
-    version : int, of the registered model
+        What scored them.
+    scores : Scores
+        Of these wafers in the same order; without evidence there are no contributions.
+    batch : str
+        Name of the batch.
+    wafers : DataFrame of shape (n_wafers, ...)
+        The readings that were scored, and maybe ``wafer``.
+    version : int
+        Of the registered model.
     model_name : str
+        Of the registered model.
 
     Returns
     -------
     bytes
-        An HTML page.
+        An HTML page in UTF-8.
     """
     rows, config = scores.rows, bundle.model.config or ModelConfig()
     probability, alarm = rows["probability"].to_numpy(), rows["faulty"].to_numpy(dtype=np.bool_)
@@ -95,13 +102,16 @@ def model_card(bundle: Bundle, version: int, model_name: str) -> bytes:
     Parameters
     ----------
     bundle : Bundle
-    version : int, of the registered model
+        With its card; what the card does not hold is said to be not recorded.
+    version : int
+        Of the registered model.
     model_name : str
+        Of the registered model.
 
     Returns
     -------
     bytes
-        An HTML page.
+        An HTML page in UTF-8.
     """
     return _page("model.html.j2", card=_card(bundle, version, model_name))
 
@@ -168,15 +178,15 @@ def _names(scores: Scores, wafers: pd.DataFrame) -> list[str]:
 
 def _listed(rows: pd.DataFrame, names: Sequence[str], order: NDArray[np.intp], top: float) -> list[dict[str, Any]]:
     wanted = ["probability", "faulty", "cluster", "decided_by"]
-    found = rows[wanted].to_dict("records")
+    records = rows[wanted].to_dict("records")
     drivers = rows["drivers"].tolist() if "drivers" in rows else [""] * len(rows)
     return [
         {
-            **found[row],
+            **records[row],
             "rank": rank,
             "wafer": names[row],
             "drivers": drivers[row],
-            "bar": round(_BAR * found[row]["probability"] / top, 1),
+            "bar": round(_BAR * records[row]["probability"] / top, 1),
         }
         for rank, row in enumerate(order[:LISTED].tolist(), start=1)
     ]
@@ -316,14 +326,14 @@ def _marks(cluster: int, radius: float, points: Floats) -> str:
 
 def _labels(points: Floats, names: Sequence[str], chosen: Sequence[int], right: float) -> list[dict[str, Any]]:
     """Write names in a column beside the map, in the order of their height, so that none hides another."""
-    found, lowest = [], 14.0
+    labels, lowest = [], 14.0
     for row in sorted(chosen, key=lambda row: float(points[row, 1])):
         x, y = points[row].tolist()
         lowest = min(max(y, lowest), _MAP_HEIGHT - _MAP_BOTTOM)
         name = names[row] if len(names[row]) <= 18 else f"{names[row][:17]}…"
-        found.append({"x": x, "y": y, "text_x": right + 14, "text_y": lowest, "name": name})
+        labels.append({"x": x, "y": y, "text_x": right + 14, "text_y": lowest, "name": name})
         lowest += 16
-    return found
+    return labels
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -340,6 +350,7 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
     config = model.config or ModelConfig()
     quality = card.get("quality") or {}
     wafers, faults = card.get("wafers"), card.get("faults")
+    share = faults / wafers if wafers and faults is not None else math.nan
     batches = [str(name) for name in card.get("batches") or ()]
     return {
         "model_name": model_name,
@@ -353,12 +364,12 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
         "batches": batches,
         "wafers": wafers,
         "faults": faults,
-        "share": faults / wafers if wafers and faults is not None else math.nan,
+        "share": share,
         "table_hash": card.get("table_hash"),
         "protocols": [
             {"name": _protocol(name), "meaning": PROTOCOLS.get(name, "")} for name in _known_first(quality, PROTOCOLS)
         ],
-        "quality": _quality(quality, faults / wafers if wafers and faults is not None else math.nan),
+        "quality": _quality(quality, share),
         "clusters": _clusters(bundle),
         "members": [
             {
@@ -397,8 +408,8 @@ def _protocol(name: str) -> str:
     return name.replace("_", " ").replace("k fold", "k-fold").capitalize()
 
 
-def _known_first(found: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
-    return [name for name in known if name in found] + [name for name in found if name not in known]
+def _known_first(names: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    return [name for name in known if name in names] + [name for name in names if name not in known]
 
 
 def _estimate(values: Mapping[str, Any] | None) -> Estimate:
@@ -410,18 +421,17 @@ def _estimate(values: Mapping[str, Any] | None) -> Estimate:
 
 def _quality(quality: Mapping[str, Mapping[str, Any]], share: float) -> list[dict[str, Any]]:
     protocols = _known_first(quality, PROTOCOLS)
-    found: dict[str, None] = dict.fromkeys(metric for protocol in protocols for metric in quality[protocol])
+    measured: dict[str, None] = dict.fromkeys(metric for protocol in protocols for metric in quality[protocol])
     rows = []
-    for name in _known_first(found, METRICS):
+    for name in _known_first(measured, METRICS):
         metric = METRICS.get(name)
         chance = metric.without_skill(share) if metric and 0 < share < 1 else math.nan
-        better = {True: "higher is better", False: "lower is better", None: "set by the policy"}
         estimates = [_estimate(quality[protocol].get(name)) for protocol in protocols]
         rows.append(
             {
                 "title": metric.title if metric else name,
                 "meaning": metric.meaning if metric else "",
-                "better": better[metric.higher_is_better] if metric else "",
+                "better": metric.direction if metric else "",
                 "without_skill": "" if math.isnan(chance) else f"{chance:.3f}",
                 "estimates": [
                     {"text": str(estimate), "spread": "" if math.isnan(estimate.spread) else f"{estimate.spread:.3f}"}

@@ -1,11 +1,22 @@
-"""When a model is trained without anybody asking: enough new wafers, and not too soon after the last time."""
+"""When a model is trained without anybody asking: enough new wafers, and not too soon after the last time.
+
+Belongs here: the rule. Counting wafers and starting the training are the sensor's.
+"""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """Whether to train now, and why or why not, for people."""
+    """Whether to train now.
+
+    Attributes
+    ----------
+    due : bool
+        Whether to train.
+    reason : str
+        Why or why not, for people.
+    """
 
     due: bool
     reason: str
@@ -22,13 +33,20 @@ def decide_retraining(
 
     Parameters
     ----------
-    new_wafers
+    new_wafers : int
         Labelled wafers that the last training did not know.
-    hours_since
+    hours_since : float or None
         Hours since the last training began, whatever became of it; None if there was none. Negative where the
         clock has been put back, which counts as long as the jump is.
-    min_new_wafers, cooldown_hours
-        How many wafers, and how many hours, are enough.
+    min_new_wafers : int
+        How many wafers are enough.
+    cooldown_hours : float
+        How many hours are enough.
+
+    Returns
+    -------
+    Retraining
+        Due if both are enough.
     """
     since = "no training before" if hours_since is None else f"{abs(hours_since):.1f} h since the last training"
     if new_wafers < min_new_wafers:

@@ -1,7 +1,8 @@
-"""The bundle, and what it says of wafers: probability, decision, and the evidence for it. Nothing is fitted here.
+"""The bundle, and what it says of wafers: probability, decision, and the evidence for it.
 
 A batch, a request to the scoring server and a file on the command line all go through `score`, wafer by wafer
-to the same bits, whatever comes with them.
+to the same bits, whatever comes with them. Nothing is fitted here but the ranges of healthy wafers, and nothing is
+laid out for people: that is `report`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ DRIVERS = 5  # sensors named in a wafer's row
 EVIDENCE = 10  # sensors described in a wafer's evidence
 MAP_WAFERS = 1_500  # more points would hide each other
 WAFERS_AT_ONCE = 1_024
-# Scales a median absolute deviation, or a mean one, to the standard deviation of a normal distribution
-# (Iglewicz and Hoaglin 1993, "How to detect and handle outliers").
+# Scale a median absolute deviation, or a mean one, to the standard deviation of a normal distribution.
 MEDIAN_TO_SD, MEAN_TO_SD = 1.4826, 1.2533
 
 
@@ -47,9 +47,10 @@ class HealthyRanges:
 
     Attributes
     ----------
-    median, scale, low, high : ndarray of shape (n_clusters, n_sensors)
-        Of the passed training wafers of the cluster: median, robust standard deviation, and the 2.5th and
-        97.5th percentile; NaN where no healthy wafer has a reading. A scale of 0: all have the same.
+    median, scale, low, high : float64 ndarray of shape (n_clusters, n_sensors)
+        Of the passed training wafers of the cluster, in the sensors' own units: median, robust standard
+        deviation, and the 2.5th and 97.5th percentile; NaN where no healthy wafer has a reading. A scale of 0:
+        all have the same.
     """
 
     median: Floats
@@ -64,8 +65,12 @@ class TrainingMap:
 
     Attributes
     ----------
-    x, y : ndarray of shape (n_wafers,)
-    cluster, faulty : ndarray of shape (n_wafers,), integers
+    x, y : float32 ndarray of shape (n_wafers,)
+        Places on the components, in standard deviations.
+    cluster : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
+    faulty : int ndarray of shape (n_wafers,)
+        1 for faulty.
     """
 
     x: NDArray[np.float32]
@@ -81,11 +86,17 @@ class Bundle:
     Attributes
     ----------
     model : FaultModel
+        From readings to probabilities.
     healthy : HealthyRanges
+        What readings are compared with.
     training_map : TrainingMap
-    contract_version : str, of the files it was trained on
-    optional : sensors that a file may leave out or empty
-    card : plain JSON values that describe model, data and quality to people; see `model_card`
+        What a batch is placed among.
+    contract_version : str
+        Of the files it was trained on, as ``major.minor``.
+    optional : tuple of str
+        Sensors that a file may leave out or empty.
+    card : mapping
+        Plain JSON values that describe model, data and quality to people; see `report.model_card`.
     """
 
     model: FaultModel
@@ -97,7 +108,7 @@ class Bundle:
 
     @cached_property
     def explainer(self) -> Explainer:
-        """What finds the contributions, made at the first use."""
+        """What finds the contributions of sensors, made at the first use."""
         return Explainer(self.model)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,9 +117,17 @@ class Bundle:
     def check_contract(self, contract_version: str, what: str) -> None:
         """Refuse wafers of another contract; minor versions fit each other.
 
+        Parameters
+        ----------
+        contract_version : str
+            Of the wafers, as ``major.minor``.
+        what : str
+            What holds the wafers, to begin the error's message with.
+
         Raises
         ------
         ContractMismatch
+            If the major versions differ.
         """
         if self.contract_version.partition(".")[0] != contract_version.partition(".")[0]:
             raise ContractMismatch(
@@ -123,13 +142,20 @@ class Evidence:
 
     Attributes
     ----------
-    base : ndarray of shape (n_wafers,), log-odds expected of a wafer of which nothing is known
-    sensors : ndarray of shape (n_wafers, n_strongest), names
-    contribution : same shape, log-odds; `base`, these and `others` add up to the margin
-    others : ndarray of shape (n_wafers,), contributions of all other sensors together
-    value : same shape as `sensors`, the readings; NaN where missing
-    median, low, high : same shape, the range of healthy wafers of the cluster
-    z : same shape, robust z-score of the reading in that range; NaN where missing or where all are the same
+    base : float64 ndarray of shape (n_wafers,)
+        Log-odds expected of a wafer of which nothing is known.
+    sensors : ndarray of shape (n_wafers, n_strongest)
+        Names.
+    contribution : float64 ndarray of shape (n_wafers, n_strongest)
+        Log-odds; `base`, these and `others` add up to the margin.
+    others : float64 ndarray of shape (n_wafers,)
+        Contributions of all other sensors together.
+    value : float64 ndarray of shape (n_wafers, n_strongest)
+        The readings in the sensors' own units; NaN where missing.
+    median, low, high : float64 ndarray of shape (n_wafers, n_strongest)
+        The range of healthy wafers of the cluster; see `HealthyRanges`.
+    z : float64 ndarray of shape (n_wafers, n_strongest)
+        Robust z-score of the reading in that range; NaN where missing or where all are the same.
     """
 
     base: Floats
@@ -143,7 +169,19 @@ class Evidence:
     z: Floats
 
     def of(self, row: int) -> list[dict[str, Any]]:
-        """Return one wafer's evidence as plain values, strongest sensor first; None where undefined."""
+        """Return one wafer's evidence as plain values.
+
+        Parameters
+        ----------
+        row : int
+            Position of the wafer.
+
+        Returns
+        -------
+        list of dict
+            Strongest sensor first: ``sensor``, ``contribution``, ``value``, ``median``, ``low``, ``high``, ``z``
+            (None where undefined) and ``missing``.
+        """
         names = ("contribution", "value", "median", "low", "high", "z")
         columns = {name: getattr(self, name)[row].tolist() for name in names}
         return [
@@ -162,13 +200,16 @@ class Scores:
 
     Attributes
     ----------
-    rows : DataFrame, a row per wafer
+    rows : DataFrame of shape (n_wafers, ...)
         ``wafer`` (where given), ``probability``, ``faulty`` (decision at the bundle's threshold), ``cluster``,
         ``decided_by`` ("cluster", or "global" where the cluster has no models of its own),
         ``bundle_version`` and ``drivers`` (the strongest sensors with their contributions).
-    margin : ndarray of shape (n_wafers,), calibrated log-odds
-    coordinates : ndarray of shape (n_wafers, 2), place on the map of the training wafers
+    margin : float64 ndarray of shape (n_wafers,)
+        Calibrated log-odds.
+    coordinates : float32 ndarray of shape (n_wafers, 2)
+        Places on the map of the training wafers.
     evidence : Evidence or None
+        None where it was not asked for.
     """
 
     rows: pd.DataFrame
@@ -183,18 +224,28 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
     Parameters
     ----------
     bundle : Bundle
-    wafers : DataFrame of shape (n_wafers, ...), sensor readings with NaN where missing, and maybe `wafer`
-    version : int, of the registered model
-    evidence : bool, whether to say why; without it there is no column ``drivers``
+        The fitted bundle.
+    wafers : DataFrame of shape (n_wafers, ...)
+        Sensor readings, NaN where missing, and maybe ``wafer``.
+    version : int
+        Of the registered model.
+    evidence : bool
+        Whether to say why; without it there is no column ``drivers``.
+
+    Returns
+    -------
+    Scores
+        In the order of `wafers`; the same bits for a wafer whatever others come with it.
 
     Raises
     ------
     WrongSensors
-        A sensor is missing, unknown or not numeric.
+        If a sensor is missing, unknown or not numeric.
     """
     readings = readings_of(bundle, wafers)
     model = bundle.model
-    parts = []
+    parts: list[tuple[NDArray[np.intp], Floats, NDArray[np.float32]]] = []
+    explained: list[Evidence] = []
     # Block by block, so that features and contributions of 100,000 wafers are never held at once.
     for start in range(0, max(len(readings), 1), WAFERS_AT_ONCE):
         block = readings.iloc[start : start + WAFERS_AT_ONCE]
@@ -202,10 +253,11 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
         places = model.clusterer_.coordinates(features)
         labels = model.clusterer_.nearest(places)
         margin = model.margins(features, labels)
-        found = _evidence(bundle, block, features.to_numpy(), labels, margin) if evidence else None
-        parts.append((labels, margin, places[:, :2], found))
-    labels, margin, coordinates = (np.concatenate([part[place] for part in parts]) for place in range(3))
-    told = _joined([part[3] for part in parts if part[3] is not None]) if evidence else None
+        parts.append((labels, margin, places[:, :2]))
+        if evidence:
+            explained.append(_evidence(bundle, block, features.to_numpy(), labels, margin))
+    labels, margin, coordinates = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))
+    reasons = _joined(explained) if evidence else None
     probability = expit(margin)
     own_models = np.array([members is not None for members in model.cluster_members_])
     rows = pd.DataFrame(
@@ -219,26 +271,38 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
     )
     if "wafer" in wafers:
         rows.insert(0, "wafer", wafers["wafer"].to_numpy(dtype=object))
-    if told is not None:
-        rows["drivers"] = _drivers(told)
-    return Scores(rows, margin, coordinates, told)
+    if reasons is not None:
+        rows["drivers"] = _drivers(reasons)
+    return Scores(rows, margin, coordinates, reasons)
 
 
 def readings_of(bundle: Bundle, wafers: pd.DataFrame) -> pd.DataFrame:
-    """Return the sensors of the bundle as numbers; optional ones that were left out are missing readings.
+    """Take the sensors of the bundle as numbers; optional ones that were left out are missing readings.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        What knows its sensors.
+    wafers : DataFrame of shape (n_wafers, ...)
+        Sensor readings, NaN or None where missing, and maybe ``wafer``, ``batch`` and ``faulty``.
+
+    Returns
+    -------
+    DataFrame of shape (n_wafers, n_sensors)
+        In the order of the model's sensors.
 
     Raises
     ------
     WrongSensors
-        A sensor is missing, unknown or not numeric.
+        If a sensor is missing, unknown or not numeric.
     """
     known = bundle.model.feature_names_in_
-    found = sensor_readings(wafers)
-    left_out = set(bundle.optional).difference(found.columns)
+    readings = sensor_readings(wafers)
+    left_out = set(bundle.optional).difference(readings.columns)
     if left_out:
-        found = found.reindex(columns=[*found.columns, *sorted(left_out)])
-    found = select_columns(found, known)
-    texts = found.select_dtypes(exclude="number")
+        readings = readings.reindex(columns=[*readings.columns, *sorted(left_out)])
+    readings = select_columns(readings, known)
+    texts = readings.select_dtypes(exclude="number")
     if len(texts.columns):
         # A reading that is missing in every wafer comes as None; what else is no number is refused.
         filled = texts.columns[texts.notna().any()]
@@ -248,8 +312,8 @@ def readings_of(bundle: Bundle, wafers: pd.DataFrame) -> pd.DataFrame:
                 f"{len(filled)} sensors are not numeric ({', '.join(map(str, filled[:5]))}): found {example!r}. "
                 "Send numbers, and null for a missing reading."
             )
-        found = found.astype(dict.fromkeys(texts.columns, "float64"))
-    return found
+        readings = readings.astype(dict.fromkeys(texts.columns, "float64"))
+    return readings
 
 
 def make_bundle(
@@ -266,9 +330,25 @@ def make_bundle(
 
     Parameters
     ----------
-    table : DataFrame, the wafer table the model was fitted on
-    clusters : ndarray of shape (n_wafers,)
+    model : FaultModel
+        Fitted.
+    table : DataFrame of shape (n_wafers, ...)
+        The wafer table the model was fitted on.
+    clusters : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
     coordinates : ndarray of shape (n_wafers, 2)
+        Each wafer's place on the first two principal components.
+    contract_version : str
+        Of the files that the table was made of, as ``major.minor``.
+    optional : collection of str
+        Sensors that a file may leave out or empty.
+    card : mapping
+        Plain JSON values for people; see `report.model_card`.
+
+    Returns
+    -------
+    Bundle
+        Ready to be stored and to score.
     """
     faulty = table["faulty"].to_numpy(dtype=np.int_)
     return Bundle(
@@ -284,9 +364,30 @@ def make_bundle(
 def healthy_ranges(
     readings: pd.DataFrame, clusters: NDArray[np.int_], faulty: NDArray[np.bool_], n_clusters: int
 ) -> HealthyRanges:
-    """Describe the readings of healthy wafers, by cluster and sensor."""
+    """Describe the readings of healthy wafers, by cluster and sensor, with robust standard deviations [1]_.
+
+    Parameters
+    ----------
+    readings : DataFrame of shape (n_wafers, n_sensors)
+        NaN where missing.
+    clusters : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
+    faulty : bool ndarray of shape (n_wafers,)
+        Whose readings are left out.
+    n_clusters : int
+        Number of clusters, those without a wafer included.
+
+    Returns
+    -------
+    HealthyRanges
+        NaN where a cluster has no healthy wafer with a reading.
+
+    References
+    ----------
+    .. [1] Iglewicz, B. and Hoaglin, D. C. (1993). "How to Detect and Handle Outliers". ASQC Quality Press.
+    """
     values = readings.to_numpy(dtype=np.float64)
-    found = np.full((4, n_clusters, values.shape[1]), np.nan)
+    ranges = np.full((4, n_clusters, values.shape[1]), np.nan)
     for cluster in range(n_clusters):
         rows = np.flatnonzero((clusters == cluster) & ~faulty)
         for sensor in range(values.shape[1]):
@@ -297,8 +398,8 @@ def healthy_ranges(
                 deviation = np.abs(column - median)
                 # Readings that are mostly the same have a median deviation of 0, and still spread.
                 scale = MEDIAN_TO_SD * np.median(deviation) or MEAN_TO_SD * deviation.mean()
-                found[:, cluster, sensor] = median, scale, low, high
-    return HealthyRanges(*found)
+                ranges[:, cluster, sensor] = median, scale, low, high
+    return HealthyRanges(*ranges)
 
 
 def _training_map(
@@ -317,9 +418,9 @@ def _evidence(
     labels: NDArray[np.intp],
     margin: Floats,
 ) -> Evidence:
-    found = bundle.explainer.explain(features, labels)
-    strongest = np.argsort(-np.abs(found.values), axis=1, kind="stable")[:, :EVIDENCE]
-    contribution = np.take_along_axis(found.values, strongest, axis=1)
+    explained = bundle.explainer.explain(features, labels)
+    strongest = np.argsort(-np.abs(explained.values), axis=1, kind="stable")[:, :EVIDENCE]
+    contribution = np.take_along_axis(explained.values, strongest, axis=1)
     positions = bundle.explainer.positions[strongest]
     values = np.take_along_axis(readings.to_numpy(dtype=np.float64), positions, axis=1)
     healthy, of_cluster = bundle.healthy, labels[:, None]
@@ -327,10 +428,10 @@ def _evidence(
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(scale > 0, (values - median) / scale, np.nan)
     return Evidence(
-        base=found.base,
+        base=explained.base,
         sensors=bundle.explainer.sensors[strongest],
         contribution=contribution,
-        others=margin - found.base - contribution.sum(axis=1),
+        others=margin - explained.base - contribution.sum(axis=1),
         value=values,
         median=median,
         low=healthy.low[of_cluster, positions],

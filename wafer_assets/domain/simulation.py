@@ -3,6 +3,8 @@
 The same process stands behind every seed, as the same fab would: the seed draws wafers, not sensors. It has
 the traits of real lines that make fault prediction hard: most sensors are noise, many are constant or rarely
 taken, readings go missing, chambers differ, everything drifts, some sensors join late, and faults are rare.
+
+Belongs here: making wafers and files. Checking and learning from them does not.
 """
 
 import io
@@ -44,9 +46,11 @@ class SimulatedBatch:
 
     Attributes
     ----------
-    name, content
-        The file.
-    causes
+    name : str
+        The file's name.
+    content : bytes
+        The whole file.
+    causes : dict of str -> tuple of str
         Each faulty wafer's id, with the sensors whose readings the fault shifted.
     """
 
@@ -57,7 +61,17 @@ class SimulatedBatch:
 
 @dataclass(frozen=True, slots=True)
 class BrokenBatch:
-    """A batch file that the contract refuses for exactly these reason codes."""
+    """A batch file that the contract refuses.
+
+    Attributes
+    ----------
+    name : str
+        The file's name.
+    content : bytes
+        The whole file.
+    codes : frozenset of str
+        The codes of all reasons against it, keys of `contract.REASONS`.
+    """
 
     name: str
     content: bytes
@@ -195,19 +209,19 @@ def simulate_table(n_wafers: int, *, seed: int, fault_rate: float = FAULT_RATE, 
 
     Parameters
     ----------
-    n_wafers
+    n_wafers : int
         Number of rows.
-    seed
+    seed : int
         Draws the wafers.
-    fault_rate
+    fault_rate : float
         Expected share of faulty wafers.
-    first_wafer
+    first_wafer : int
         Number of the first wafer, which decides where the line is in its drift.
 
     Returns
     -------
-    DataFrame
-        `wafer`, `batch`, the sensors and `faulty`, in time order.
+    DataFrame of shape (n_wafers, n_sensors + 3)
+        ``wafer``, ``batch``, the sensors (float64, NaN where missing) and ``faulty`` (int8), in time order.
     """
     schema = load_schema("training")
     process = _process(schema.sensors, schema.optional_columns)
@@ -241,18 +255,23 @@ def simulate_batches(
 
     Parameters
     ----------
-    n_batches, wafers_per_batch
+    n_batches, wafers_per_batch : int
         How many files of how many wafers.
-    line
+    line : {"training", "prediction"}
         The line they are for; only training files are labelled.
-    schema
+    schema : BatchSchema, optional
         The contract to keep; by default the line's shipped one.
-    seed
+    seed : int
         Draws the wafers.
-    fault_rate
+    fault_rate : float
         Expected share of faulty wafers.
-    first_wafer
+    first_wafer : int
         Number of the first wafer. Prediction files that follow the training files start after their last one.
+
+    Yields
+    ------
+    SimulatedBatch
+        In time order.
     """
     schema = schema or load_schema(line)
     process = _process(schema.sensors, schema.optional_columns)
@@ -291,7 +310,20 @@ def _csv(ids: list[str], wafers: _Wafers, schema: BatchSchema) -> bytes:
 
 
 def broken_batches(schema: BatchSchema, seed: int) -> Iterator[BrokenBatch]:
-    """Make a small batch file for every reason the contract can refuse a file of this schema for."""
+    """Make a small batch file for every reason the contract can refuse a file of this schema for.
+
+    Parameters
+    ----------
+    schema : BatchSchema
+        The contract to break.
+    seed : int
+        Draws the wafers of the file that is then broken.
+
+    Yields
+    ------
+    BrokenBatch
+        With a name of its own.
+    """
     wafers = _draw(_process(schema.sensors, schema.optional_columns), 1, 4, seed, FAULT_RATE, complete=True)
     good = _csv(["Wafer-1", "Wafer-2", "Wafer-3", "Wafer-4"], wafers, schema)
     for number, (codes, content) in enumerate(_broken_contents(good, schema)):

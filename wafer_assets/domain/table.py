@@ -1,4 +1,7 @@
-"""The wafer table: batch frames merged into one frame in time order, and its content hash."""
+"""The wafer table: batch frames merged into one frame in time order, and its content hash.
+
+Belongs here: what holds for every wafer table. Checking a batch is `contract`, learning from a table `training`.
+"""
 
 import hashlib
 import json
@@ -31,10 +34,20 @@ class EmptyTableError(ValueError):
 
 
 def natural_key(wafer_id: str) -> NaturalKey:
-    """Return the sort key of a wafer id that puts `Wafer-9` before `Wafer-10`.
+    """Return the sort key of a wafer id, which puts `Wafer-9` before `Wafer-10`.
 
     Runs of digits compare as numbers and everything else as text without regard to case. So ids with the same
     text come in the order of their numbers, and ids without a number in alphabetical order.
+
+    Parameters
+    ----------
+    wafer_id : str
+        Any text.
+
+    Returns
+    -------
+    tuple
+        Different for different ids, so that any set of them has one order.
     """
     parts: list[str | tuple[int, str]] = []
     for place, part in enumerate(re.split(r"([0-9]+)", wafer_id.casefold())):
@@ -55,36 +68,36 @@ def wafer_table(
 
     Parameters
     ----------
-    frames
-        Batch names and batch frames, all frames with the same columns.
-    base
+    frames : iterable of (str, DataFrame)
+        Batch names and batch frames as `contract.Accepted` holds them, all with the same columns.
+    base : DataFrame, optional
         Table of other batches, to which these are added: the result is that of all of them.
 
     Returns
     -------
-    table
-        `wafer`, `batch`, the sensors and, for labelled frames, `faulty`.
-    superseded
+    table : DataFrame of shape (n_wafers, ...)
+        ``wafer``, ``batch``, the sensors (float64) and, for labelled frames, ``faulty`` (int8).
+    superseded : int
         How many rows lost to a later batch, without those that had lost in `base`.
 
     Raises
     ------
     EmptyTableError
-        There is no frame.
+        If there is no frame.
     ValueError
-        The frames differ in their columns.
+        If the frames differ in their columns.
     """
-    merged = None if base is None else _Merged.of(base)
+    merged = None if base is None else _GrowingTable.of(base)
     for batch, frame in frames:
         if merged is None:
-            merged = _Merged(list(frame.columns))
+            merged = _GrowingTable(list(frame.columns))
         merged.add(batch, frame)
     if merged is None:
         raise EmptyTableError
     return merged.in_time_order(), merged.superseded
 
 
-class _Merged:
+class _GrowingTable:
     """Wafers in the order of their arrival, in arrays that grow and whose rows later batches overwrite."""
 
     def __init__(self, columns: list[str]) -> None:
@@ -97,7 +110,7 @@ class _Merged:
         self._readings = np.empty((0, len(self._sensors)))
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "_Merged":
+    def of(cls, table: pd.DataFrame) -> "_GrowingTable":
         """Return what merging the table's batches had led to."""
         merged = cls(list(table.columns.drop("batch")))
         owners = {batch: (batch_time(batch) or datetime.min, batch) for batch in table["batch"].unique()}
@@ -157,15 +170,25 @@ class _Merged:
 
 
 def sensor_readings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the sensor columns of a batch frame or a wafer table."""
+    """Return the sensor columns of a batch frame or a wafer table, shape (n_wafers, n_sensors)."""
     return frame.drop(columns=[*NOT_SENSORS], errors="ignore")
 
 
 def frame_hash(frame: pd.DataFrame) -> str:
-    """Return the SHA-256 of the content of a batch frame or a wafer table, in hexadecimal.
+    """Hash the content of a batch frame or a wafer table.
 
     It covers the names and the order of columns and rows and every text, label and reading (exact float64,
-    all missing values alike), and nothing of how pandas holds them.
+    all missing values alike), and nothing of how pandas holds them. It stays the same from release to release.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_wafers, ...)
+        Maybe ``wafer``, ``batch`` and ``faulty``; all other columns are sensors.
+
+    Returns
+    -------
+    str
+        The SHA-256, 64 hexadecimal digits.
     """
     texts = [list(frame.columns), *(frame[name].tolist() for name in ("wafer", "batch") if name in frame)]
     digest = hashlib.sha256(json.dumps(texts).encode())

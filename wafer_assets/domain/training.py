@@ -8,6 +8,9 @@ Every member is cross-fitted: the rows are cut into folds, one learner is fitted
 its own sensors), and a prediction is the mean of them. The margins of the left-out rows are honest, so that
 calibration and the alarm threshold need no further fit, and the mean is steadier than one learner fitted on
 everything.
+
+Belongs here: what learns from labels. Features and clusters, which do not, are `preprocessing` and `clustering`; how
+good the model is says `evaluation`.
 """
 
 from __future__ import annotations
@@ -77,10 +80,14 @@ class BoostedTrees:
 
     Attributes
     ----------
-    columns : ndarray of shape (n_columns,), the features it was given
-    booster : Booster
-    start : float, log-odds before the first tree
-    values : ndarray of shape (n_trees, n_nodes), what each node of each tree adds as a leaf
+    columns : int ndarray of shape (n_columns,)
+        Positions of the features it was given.
+    booster : xgboost.Booster
+        The trees.
+    start : float
+        Log-odds before the first tree.
+    values : float64 ndarray of shape (n_trees, n_nodes)
+        What each node of each tree adds as a leaf, in log-odds.
     """
 
     columns: NDArray[np.intp]
@@ -90,7 +97,7 @@ class BoostedTrees:
 
     @classmethod
     def of(cls, columns: NDArray[np.intp], booster: Booster) -> BoostedTrees:
-        """Wrap a trained booster."""
+        """Wrap a booster that was trained on the features at `columns`."""
         described = booster_json(booster)
         (probability,) = np.atleast_1d(json.loads(described["learner_model_param"]["base_score"]))
         trees = described["gradient_booster"]["model"]["trees"]
@@ -100,10 +107,21 @@ class BoostedTrees:
         return cls(columns, booster, float(logit(probability)), values)
 
     def margin(self, features: NDArray[np.float32]) -> Margins:
-        """Return the log-odds, shape (n_wafers,)."""
+        """Return the log-odds of a fault.
+
+        Parameters
+        ----------
+        features : float32 ndarray of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_wafers,)
+            Added up in double precision; XGBoost itself does so in single.
+        """
         import xgboost
 
-        # XGBoost itself adds the leaves up in single precision, which contributions to 1e-6 would not survive.
+        # Single precision would not survive contributions to 1e-6.
         wafers = xgboost.DMatrix(np.ascontiguousarray(features[:, self.columns]), nthread=1)
         leaves = self.booster.predict(wafers, pred_leaf=True).astype(np.intp).reshape(len(features), len(self.values))
         total: Margins = self.start + self.values[np.arange(len(self.values)), leaves].sum(axis=1)
@@ -112,17 +130,40 @@ class BoostedTrees:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """A balanced Random Forest learner.
+    """A balanced Random Forest learner [1]_.
 
     Its margin is 4 (p - 1/2), the tangent of the log-odds at p = 1/2: a mean over trees, so that the
     contributions of sensors stay exactly additive. The log-odds themselves would rank wafers the same way.
+
+    Attributes
+    ----------
+    columns : int ndarray of shape (n_columns,)
+        Positions of the features it was given.
+    forest : RandomForestClassifier
+        The trees; their bootstrap draws both classes equally often.
+
+    References
+    ----------
+    .. [1] Chen, C., Liaw, A. and Breiman, L. (2004). "Using Random Forest to Learn Imbalanced Data". Technical
+       report 666, University of California, Berkeley.
     """
 
     columns: NDArray[np.intp]
     forest: RandomForestClassifier
 
     def margin(self, features: NDArray[np.float32]) -> Margins:
-        """Return the linearised log-odds, shape (n_wafers,)."""
+        """Return the linearised log-odds of a fault.
+
+        Parameters
+        ----------
+        features : float32 ndarray of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_wafers,)
+            In [-2, 2].
+        """
         inputs = np.ascontiguousarray(features[:, self.columns], dtype=np.float32)
         total = np.zeros(len(inputs))
         # `predict_proba` does the same sum, and takes three times as long for one wafer to check what it got.
@@ -140,13 +181,25 @@ class Members:
 
     Attributes
     ----------
-    learners : one learner per fold, by member
+    learners : mapping of str -> tuple of Learner
+        One learner per fold, by member.
     """
 
     learners: Mapping[MemberName, tuple[Learner, ...]]
 
     def margins(self, features: NDArray[np.float32]) -> dict[MemberName, Margins]:
-        """Return each member's margin, the mean of its learners, shape (n_wafers,)."""
+        """Return each member's margin, the mean of its learners.
+
+        Parameters
+        ----------
+        features : float32 ndarray of shape (n_wafers, n_features)
+            As `Preprocessor` makes them.
+
+        Returns
+        -------
+        dict of float64 ndarray of shape (n_wafers,)
+            By member.
+        """
         return {
             name: np.mean([learner.margin(features) for learner in learners], axis=0)
             for name, learners in self.learners.items()
@@ -159,11 +212,16 @@ class GroupModels:
 
     Attributes
     ----------
-    cluster : the cluster's number; None for all wafers
-    n_wafers, n_faults : size of the group
-    weight : trust in the group's own members against the global ones, in [0, 1]
-    members : None when the group has too few faults for members of its own
-    out_of_fold : margin of each of the group's rows by the learner that did not see it, by member
+    cluster : int or None
+        The cluster's number; None for all wafers.
+    n_wafers, n_faults : int
+        Numbers of wafers in the group, and of faulty ones among them.
+    weight : float
+        Trust in the group's own members against the global ones, in [0, 1].
+    members : Members or None
+        None where the group has too few faulty, or passed, wafers for members of its own.
+    out_of_fold : mapping of str -> float64 ndarray of shape (n_wafers,)
+        Margin of each of the group's rows by the learner that did not see it, by member; empty without members.
     """
 
     cluster: int | None
@@ -176,7 +234,17 @@ class GroupModels:
 
 @dataclass(frozen=True, slots=True)
 class MemberScore:
-    """Out-of-fold quality of one member on its own group of wafers."""
+    """Out-of-fold quality of one member on its own group of wafers.
+
+    Attributes
+    ----------
+    member : {"xgboost", "random_forest"}
+        The member.
+    auc, average_precision : float
+        Of the ranking, in [0, 1].
+    log_loss : float
+        Of the probability after a calibration of its own, in nats.
+    """
 
     member: MemberName
     auc: float
@@ -185,7 +253,7 @@ class MemberScore:
 
 
 def booster_json(booster: Booster) -> dict[str, Any]:
-    """Return the `learner` part of XGBoost's documented model format."""
+    """Return the ``learner`` part of XGBoost's documented JSON model format."""
     described: dict[str, Any] = json.loads(booster.save_raw("json").decode())["learner"]
     return described
 
@@ -193,9 +261,21 @@ def booster_json(booster: Booster) -> dict[str, Any]:
 def check_faults(y: Labels, folds: int) -> None:
     """Refuse labels that a model cannot be fitted on with this many folds.
 
+    Parameters
+    ----------
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    folds : int
+        Of the cross-fitting.
+
     Raises
     ------
-    WrongLabels, NoFaults, TooFewFaults
+    WrongLabels
+        If a label is neither 0 nor 1.
+    NoFaults
+        If no wafer is faulty.
+    TooFewFaults
+        If there are fewer than two faulty, or two passed, wafers per fold.
     """
     unknown = sorted({*y.tolist()} - {0, 1})
     if unknown:
@@ -206,21 +286,52 @@ def check_faults(y: Labels, folds: int) -> None:
             f"None of the {len(y)} wafers is faulty, so there is nothing to learn. "
             "Add labelled batches with faults and train again."
         )
-    for found, kind in ((faults, "faulty"), (len(y) - faults, "passed")):
-        if found < 2 * folds:
+    for count, kind in ((faults, "faulty"), (len(y) - faults, "passed")):
+        if count < 2 * folds:
             raise TooFewFaults(
-                f"Only {found} of {len(y)} wafers are {kind}; {folds} folds need at least {2 * folds}. "
+                f"Only {count} of {len(y)} wafers are {kind}; {folds} folds need at least {2 * folds}. "
                 "Add labelled batches or use fewer folds."
             )
 
 
 def fit_preprocessor(X: pd.DataFrame, config: ModelConfig) -> Preprocessor:
-    """Fit the preprocessing; its `transform` makes the features."""
+    """Fit the preprocessing; its `transform` makes the features.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_wafers, n_sensors)
+        Readings, NaN where missing.
+    config : ModelConfig
+        Hyperparameters.
+
+    Returns
+    -------
+    Preprocessor
+        Fitted.
+
+    Raises
+    ------
+    WrongSensors
+        If `X` is not a table of named sensors with finite numbers or NaN.
+    """
     return Preprocessor(max_missing=config.max_missing, min_missing=config.min_missing, clip=config.clip).fit(X)
 
 
 def find_elbow(features: pd.DataFrame, config: ModelConfig) -> Elbow:
-    """Choose the number of clusters."""
+    """Choose the number of clusters.
+
+    Parameters
+    ----------
+    features : DataFrame of shape (n_wafers, n_features)
+        As `Preprocessor` makes them.
+    config : ModelConfig
+        Hyperparameters; its `k` is not looked at.
+
+    Returns
+    -------
+    Elbow
+        With the number chosen.
+    """
     return elbow(
         features,
         k_max=config.k_max,
@@ -232,16 +343,48 @@ def find_elbow(features: pd.DataFrame, config: ModelConfig) -> Elbow:
 
 
 def fit_clusterer(features: pd.DataFrame, k: int, config: ModelConfig) -> Clusterer:
-    """Fit the clusterer with the number of clusters that the config or the elbow gives."""
+    """Fit the clusterer.
+
+    Parameters
+    ----------
+    features : DataFrame of shape (n_wafers, n_features)
+        As `Preprocessor` makes them.
+    k : int
+        Number of clusters, from the config or the elbow.
+    config : ModelConfig
+        Hyperparameters.
+
+    Returns
+    -------
+    Clusterer
+        Fitted.
+    """
     return Clusterer(k, n_components=config.n_components, seed=config.seed).fit(features)
 
 
 def fit_members(features: pd.DataFrame, y: Labels, config: ModelConfig, n_jobs: int = 1) -> GroupModels:
     """Fit the global members on all wafers.
 
+    Parameters
+    ----------
+    features : DataFrame of shape (n_wafers, n_features)
+        As `Preprocessor` makes them.
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    config : ModelConfig
+        Hyperparameters.
+    n_jobs : int
+        Threads that fit learners side by side; the result does not depend on it.
+
+    Returns
+    -------
+    GroupModels
+        Of no cluster, with full weight.
+
     Raises
     ------
-    NoFaults, TooFewFaults
+    WrongLabels, NoFaults, TooFewFaults
+        See `check_faults`.
     """
     check_faults(y, config.folds)
     members, out_of_fold = _cross_fit(features.to_numpy(), y, config, n_jobs)
@@ -257,10 +400,23 @@ def fit_cluster(
 
     Parameters
     ----------
-    features : DataFrame of shape (n_wafers, n_features), of all wafers
-    y : ndarray of shape (n_wafers,), 1 for faulty
-    labels : ndarray of shape (n_wafers,), each wafer's cluster
-    cluster : the cluster to fit
+    features : DataFrame of shape (n_wafers, n_features)
+        Of all wafers, as `Preprocessor` makes them.
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    labels : int ndarray of shape (n_wafers,)
+        Each wafer's cluster.
+    cluster : int
+        The cluster to fit.
+    config : ModelConfig
+        Hyperparameters.
+    n_jobs : int
+        Threads that fit learners side by side; the result does not depend on it.
+
+    Returns
+    -------
+    GroupModels
+        Weighted faults / (faults + shrinkage), or 0 without members.
     """
     rows = labels == cluster
     own = y[rows]
@@ -276,7 +432,15 @@ def member_scores(group: GroupModels, y: Labels) -> list[MemberScore]:
 
     Parameters
     ----------
-    y : ndarray of shape (group.n_wafers,), labels of the group's rows
+    group : GroupModels
+        From `fit_members` or `fit_cluster`.
+    y : int ndarray of shape (group.n_wafers,)
+        Labels of the group's rows, 1 for faulty and 0 for passed.
+
+    Returns
+    -------
+    list of MemberScore
+        One for each member; empty for a group without members.
     """
     scores = []
     for name, margins in group.out_of_fold.items():
@@ -305,10 +469,30 @@ def assemble(
 
     Parameters
     ----------
-    overall : from `fit_members`
-    clusters : from `fit_cluster`, one for each cluster
-    labels : ndarray of shape (n_wafers,), each training wafer's cluster
-    y : ndarray of shape (n_wafers,), 1 for faulty
+    preprocessor : Preprocessor
+        Fitted.
+    clusterer : Clusterer
+        Fitted.
+    overall : GroupModels
+        From `fit_members`.
+    clusters : sequence of GroupModels
+        From `fit_cluster`, one for each cluster, in order.
+    labels : int ndarray of shape (n_wafers,)
+        Each training wafer's cluster.
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    config : ModelConfig
+        Hyperparameters that the pieces were fitted with.
+
+    Returns
+    -------
+    FaultModel
+        Bit-identical to the one that `FaultModel.fit` makes of the same table.
+
+    Raises
+    ------
+    FitError
+        If `overall` has no members.
     """
     return FaultModel(config)._assemble(preprocessor, clusterer, overall, clusters, labels, y)
 
@@ -318,26 +502,44 @@ class FaultModel(ClassifierMixin, BaseEstimator):
 
     The decision margin is a weighted sum of the members' margins, so that contributions of sensors stay
     additive: XGBoost and Random Forest, each the cluster's members shrunk towards the global ones, put on one
-    scale by their out-of-fold standard deviation and calibrated by a logistic line (Platt, 1999).
+    scale by their out-of-fold standard deviation and calibrated by a logistic line [1]_.
 
     Parameters
     ----------
     config : ModelConfig, optional
+        Hyperparameters; by default those of `ModelConfig`.
     n_jobs : int
         Threads that fit learners side by side; predictions do not depend on it.
 
     Attributes
     ----------
-    classes_ : ndarray [0, 1]; 1 is faulty
+    classes_ : int ndarray of shape (2,)
+        0 for passed and 1 for faulty.
     feature_names_in_ : ndarray of shape (n_sensors,)
+        Names of the sensors.
+    n_features_in_ : int
+        Their number.
     preprocessor_ : Preprocessor
+        From readings to features.
     clusterer_ : Clusterer
-    members_ : Members, fitted on all wafers
-    cluster_members_ : tuple of Members or None, by cluster
-    cluster_weights_ : ndarray of shape (n_clusters,), trust in the cluster's own members
-    slopes_ : dict, weight of each member's margin in the decision margin (log-odds per unit)
+        From features to clusters.
+    members_ : Members
+        Fitted on all wafers.
+    cluster_members_ : tuple of (Members or None)
+        Fitted on each cluster; None for those with too few faulty, or passed, wafers.
+    cluster_weights_ : float64 ndarray of shape (n_clusters,)
+        Trust in the cluster's own members, in [0, 1].
+    slopes_ : dict of str -> float
+        Weight of each member's margin in the decision margin, in log-odds per unit.
     intercept_ : float
-    threshold_ : float, probability from which on a wafer raises an alarm
+        Decision margin where all members' margins are 0, in log-odds.
+    threshold_ : float
+        Probability from which on a wafer raises an alarm.
+
+    References
+    ----------
+    .. [1] Platt, J. C. (1999). "Probabilistic Outputs for Support Vector Machines and Comparisons to Regularized
+       Likelihood Methods". Advances in Large Margin Classifiers, 61-74. MIT Press.
     """
 
     def __init__(self, config: ModelConfig | None = None, n_jobs: int = 1) -> None:
@@ -349,12 +551,24 @@ class FaultModel(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n_wafers, n_sensors), readings with NaN where missing
-        y : array of shape (n_wafers,), 1 for faulty and 0 for passed
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings, NaN where missing.
+        y : array_like of shape (n_wafers,)
+            1 for faulty and 0 for passed.
+
+        Returns
+        -------
+        Self
+            The model itself.
 
         Raises
         ------
-        NoFaults, TooFewFaults, WrongSensors
+        WrongLabels
+            If `y` is not one label for each wafer, 0 or 1.
+        NoFaults, TooFewFaults
+            See `check_faults`.
+        WrongSensors
+            If `X` is not a table of named sensors with finite numbers or NaN.
         """
         config = self.config or ModelConfig()
         faulty = np.asarray(y, dtype=np.int_)
@@ -373,13 +587,42 @@ class FaultModel(ClassifierMixin, BaseEstimator):
         return self._assemble(preprocessor, clusterer, overall, clusters, labels, faulty)
 
     def decision_function(self, X: pd.DataFrame) -> Margins:
-        """Return the calibrated log-odds of a fault, shape (n_wafers,)."""
+        """Return the calibrated log-odds of a fault.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings of the sensors of `fit`, in any order; NaN where missing.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_wafers,)
+            The same bits for a wafer whatever others come with it.
+
+        Raises
+        ------
+        WrongSensors
+            If the sensors are not those of `fit`.
+        """
         check_is_fitted(self)
         features = self.preprocessor_.transform(X)
         return self.margins(features, self.clusterer_.predict(features))
 
     def margins(self, features: pd.DataFrame, labels: Labels) -> Margins:
-        """Return the calibrated log-odds of preprocessed wafers whose clusters are known, shape (n_wafers,)."""
+        """Return the calibrated log-odds of preprocessed wafers whose clusters are known.
+
+        Parameters
+        ----------
+        features : DataFrame of shape (n_wafers, n_features)
+            As `preprocessor_` makes them.
+        labels : int ndarray of shape (n_wafers,)
+            Each wafer's cluster, as `clusterer_` finds it.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_wafers,)
+            As of `decision_function`.
+        """
         values = features.to_numpy()
         margins = self.members_.margins(values)
         for cluster, members in enumerate(self.cluster_members_):
@@ -392,12 +635,44 @@ class FaultModel(ClassifierMixin, BaseEstimator):
         return self._combine(margins)
 
     def predict_proba(self, X: pd.DataFrame) -> NDArray[np.float64]:
-        """Return the probabilities of passed and faulty, shape (n_wafers, 2)."""
+        """Return the probabilities of passed and faulty.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings of the sensors of `fit`, in any order; NaN where missing.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_wafers, 2)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        WrongSensors
+            If the sensors are not those of `fit`.
+        """
         faulty = expit(self.decision_function(X))
         return np.column_stack([1 - faulty, faulty])
 
     def predict(self, X: pd.DataFrame) -> Labels:
-        """Return 1 for wafers that raise an alarm under the policy, shape (n_wafers,)."""
+        """Say which wafers raise an alarm under the policy.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_wafers, n_sensors)
+            Readings of the sensors of `fit`, in any order; NaN where missing.
+
+        Returns
+        -------
+        int ndarray of shape (n_wafers,)
+            1 for an alarm, 0 for none.
+
+        Raises
+        ------
+        WrongSensors
+            If the sensors are not those of `fit`.
+        """
         alarms: Labels = (self.predict_proba(X)[:, 1] >= self.threshold_).astype(np.int_)
         return alarms
 
@@ -447,13 +722,21 @@ def alarm_threshold(probabilities: Margins, config: ModelConfig) -> float:
 
     Parameters
     ----------
-    probabilities : ndarray of shape (n_wafers,), out of fold
+    probabilities : float64 ndarray of shape (n_wafers,)
+        Of the training wafers, out of fold.
+    config : ModelConfig
+        With the policy: a cost ratio or an inspection capacity.
 
     Returns
     -------
     float
-        For a cost ratio r the probability 1 / (1 + r), where alarm and no alarm cost the same on average
-        (Elkan, 2001); otherwise the quantile of `probabilities` above which the inspection capacity lies.
+        For a cost ratio r the probability 1 / (1 + r), where alarm and no alarm cost the same on average [1]_;
+        otherwise the quantile of `probabilities` above which the inspection capacity lies.
+
+    References
+    ----------
+    .. [1] Elkan, C. (2001). "The Foundations of Cost-Sensitive Learning". 17th International Joint Conference on
+       Artificial Intelligence, 973-978.
     """
     if config.cost_ratio is not None:
         return 1 / (1 + config.cost_ratio)
@@ -504,9 +787,19 @@ def f_scores(features: NDArray[np.float32], y: Labels, rows: NDArray[np.intp]) -
     Equals scikit-learn's `f_classif`, in double precision but block by block, so that large tables are not
     copied; constant features score 0.
 
+    Parameters
+    ----------
+    features : float32 ndarray of shape (n_wafers, n_features)
+        As `Preprocessor` makes them.
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    rows : int ndarray of shape (n_rows,)
+        Positions of the wafers to look at.
+
     Returns
     -------
-    ndarray of shape (n_features,)
+    float64 ndarray of shape (n_features,)
+        The larger, the better.
     """
     faulty = y[rows] == 1
     n_faulty, n_passed = np.sum(faulty), np.sum(~faulty)
@@ -548,7 +841,7 @@ def _fit_xgboost(
 def _fit_forest(
     inputs: NDArray[np.float32], y: Labels, columns: NDArray[np.intp], config: ModelConfig, seed: int
 ) -> Forest:
-    # Class weights make the bootstrap draw both classes equally often (balanced forest; Chen et al., 2004).
+    # Class weights make the bootstrap draw both classes equally often.
     forest = RandomForestClassifier(
         config.forest_trees,
         max_depth=config.forest_depth,
