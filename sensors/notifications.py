@@ -158,7 +158,7 @@ def notify_quarantine(line: Line, most: int = MAX_EVENTS) -> dg.SensorDefinition
         if not records:
             return dg.SkipReason("No file went to quarantine.")
         news = [record for record in records if _is_news(context.instance, record)]
-        told = "No file is new in quarantine."
+        remark = "No file is new in quarantine."
         if news:
             # A file that was replaced and refused meanwhile is told as it is now.
             refused = {str(record.partition_key): record for record in news}
@@ -169,10 +169,10 @@ def notify_quarantine(line: Line, most: int = MAX_EVENTS) -> dg.SensorDefinition
                 f"`wafer quarantine replay --line {line}` checks files again.",
             ]
             _tell(context, notifier, f"{files} in quarantine", "\n".join(lines))
-            told = f"Told of {files}."
+            remark = f"Told of {files}."
         # A tick that fails keeps the old cursor, so what was not sent is sent by a later one.
         context.update_cursor(str(records[-1].storage_id))
-        return dg.SkipReason(f"{told} {len(records) - len(news)} were refused before for the same reasons.")
+        return dg.SkipReason(f"{remark} {len(records) - len(news)} were refused before for the same reasons.")
 
     return notify
 

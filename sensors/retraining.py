@@ -15,8 +15,8 @@ REASON = "wafer/reason"
 
 
 def _rows(instance: dg.DagsterInstance, asset: str) -> int:
-    found = latest_metadata(instance, training_key(asset))
-    return int(str(found["dagster/row_count"].value)) if found else 0
+    metadata = latest_metadata(instance, training_key(asset))
+    return int(str(metadata["dagster/row_count"].value)) if metadata else 0
 
 
 def _decide(instance: dg.DagsterInstance, min_new_wafers: int, cooldown_hours: float) -> Retraining:

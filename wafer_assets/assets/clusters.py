@@ -34,16 +34,16 @@ def elbow(
     from wafer_assets.domain import plots
     from wafer_assets.domain.training import find_elbow
 
-    found = find_elbow(features, model.values)
-    plot = plots.elbow(found.ks, found.inertias, found.k, is_knee=found.is_knee)
+    curve = find_elbow(features, model.values)
+    plot = plots.elbow(curve.ks, curve.inertias, curve.k, is_knee=curve.is_knee)
     with tracking.run(context.run) as run:
         run.log_bytes("plots/elbow.png", plot)
     return dg.Output(
-        found,
+        curve,
         metadata={
-            "k": found.k,
-            "is_knee": found.is_knee,
-            "inertia": dg.MetadataValue.json(dict(zip(map(str, found.ks), found.inertias, strict=True))),
+            "k": curve.k,
+            "is_knee": curve.is_knee,
+            "inertia": dg.MetadataValue.json(dict(zip(map(str, curve.ks), curve.inertias, strict=True))),
             "plot": image(plot),
         },
     )

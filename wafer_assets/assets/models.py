@@ -85,7 +85,11 @@ def collect_groups(
         for group in groups
     }
     plot = plots.member_scores(
-        {title: {score.member: Estimate(score.auc) for score in found} for title, (_, found) in scores.items() if found}
+        {
+            title: {score.member: Estimate(score.auc) for score in members}
+            for title, (_, members) in scores.items()
+            if members
+        }
     )
     with tracking.run(context.run) as run:
         run.log_bytes("plots/member_scores.png", plot)
@@ -106,11 +110,11 @@ def collect_groups(
                             "log_loss": round(score.log_loss, 4),
                         }
                     )
-                    for title, (group, found) in scores.items()
-                    for score in found
+                    for title, (group, members) in scores.items()
+                    for score in members
                 ]
             ),
-            "global_only": dg.MetadataValue.json([title for title, (_, found) in scores.items() if not found]),
+            "global_only": dg.MetadataValue.json([title for title, (_, members) in scores.items() if not members]),
             "plot": image(plot),
         },
     )

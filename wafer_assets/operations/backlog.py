@@ -77,13 +77,13 @@ def unscored_batches(
     """Return the batches whose predictions are not those of their present content, or not in every store."""
     known, scored = wafers.batches("prediction"), predictions.scored()
     kept = _keys(s3, "prediction/predictions/", "prediction/reports/")
-    told = instance.event_log_storage.get_latest_tags_by_partition(
+    versions = instance.event_log_storage.get_latest_tags_by_partition(
         PREDICTIONS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
     )
     whole = {
         batch
         for batch, item in scored.items()
-        if {item.csv, item.report} <= kept and told.get(batch, {}).get(DATA_VERSION) == item.data_version
+        if {item.csv, item.report} <= kept and versions.get(batch, {}).get(DATA_VERSION) == item.data_version
     }
     waiting = set(waiting_batches(known, scored))
     return [

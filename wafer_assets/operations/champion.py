@@ -114,11 +114,11 @@ def registered_version(tracking: Tracking, registered: Mapping[str, Any]) -> Bun
     """
     version = tracking.get_version(registered["version"])
     for field in fields(Provenance):
-        expected, found = registered[field.name], version.tags.get(field.name)
-        if expected != found:
+        expected, actual = registered[field.name], version.tags.get(field.name)
+        if expected != actual:
             raise MixedTrainingsError(
                 f"version {version.version} of {version.name} is not the one that training/model_bundle registered: "
-                f"its {field.name} is {found}, not {expected}."
+                f"its {field.name} is {actual}, not {expected}."
             )
     return version
 

@@ -122,12 +122,12 @@ def training_metadata(
     """
     cursor = None
     for _ in range(100 if training else 0):
-        found = instance.fetch_materializations(key, limit=1, cursor=cursor)
-        for record in found.records:
+        page = instance.fetch_materializations(key, limit=1, cursor=cursor)
+        for record in page.records:
             materialization = record.asset_materialization
             if materialization and (made_by := materialization.metadata.get("training")) and made_by.value == training:
                 return materialization.metadata
-        if not found.has_more:
+        if not page.has_more:
             break
-        cursor = found.cursor
+        cursor = page.cursor
     return latest_metadata(instance, key)

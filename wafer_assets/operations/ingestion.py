@@ -153,11 +153,11 @@ def _ingest_object(
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
     key = landing_key(schema.line, batch_name(batch))
-    found = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
-    if not found:
+    objects = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
+    if not objects:
         raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
-    reasons = check_object(batch_name(batch), found[0].size, schema)
-    refusal = wafers.quarantine_batch(schema.line, batch, [reason.as_dict() for reason in reasons], found[0])
+    reasons = check_object(batch_name(batch), objects[0].size, schema)
+    refusal = wafers.quarantine_batch(schema.line, batch, [reason.as_dict() for reason in reasons], objects[0])
     return BatchOutcome(refusal, reasons)
 
 
@@ -203,11 +203,11 @@ def _quarantine(
     wafers: WaferStore,
 ) -> BatchManifest:
     folder = quarantine_folder(line, batch)
-    found = [reason.as_dict() for reason in reasons]
-    report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": found}
+    described = [reason.as_dict() for reason in reasons]
+    report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": described}
     # Copied by the server: a file that is too large to be read is kept like any other.
     s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
-    manifest = wafers.quarantine_batch(line, batch, found, source)
+    manifest = wafers.quarantine_batch(line, batch, described, source)
     s3.delete(s3.lake, validated_key(line, batch))
     return manifest

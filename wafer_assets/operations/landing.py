@@ -87,12 +87,12 @@ def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, Report
     """Return what Dagster was last told of every file of a line, by batch."""
     key = line_key(line, "raw_batches")
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    gone = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
+    vanished = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
     )
     return {
-        batch: ReportedFile(tags.get(batch, {}).get(DATA_VERSION, ""), gone.get(batch, 0) > event, event)
+        batch: ReportedFile(tags.get(batch, {}).get(DATA_VERSION, ""), vanished.get(batch, 0) > event, event)
         for batch, event in landed.items()
     }
 
@@ -193,13 +193,13 @@ def settled_batches(
     outcomes
         ETag of the file behind each batch's outcome.
     """
-    told = instance.get_latest_storage_id_by_partition(
+    stored = instance.get_latest_storage_id_by_partition(
         line_key(line, "wafer_records"), dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     return {
         batch: etag
         for batch, etag in outcomes.items()
-        if batch in reported and told.get(batch, 0) > reported[batch].event
+        if batch in reported and stored.get(batch, 0) > reported[batch].event
     }
 
 
@@ -249,11 +249,11 @@ def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[
 
 
 def report_raw_batches(
-    instance: dg.DagsterInstance, line: Line, bucket: str, found: Mapping[str, StoredObject]
+    instance: dg.DagsterInstance, line: Line, bucket: str, files: Mapping[str, StoredObject]
 ) -> None:
     """Register the partitions of landed files and report their materializations."""
-    instance.add_dynamic_partitions(str(BATCHES[line].name), list(found))
-    for batch, item in found.items():
+    instance.add_dynamic_partitions(str(BATCHES[line].name), list(files))
+    for batch, item in files.items():
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 line_key(line, "raw_batches"),

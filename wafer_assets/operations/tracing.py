@@ -78,7 +78,7 @@ def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[I
     training = {item.batch: item for item in wafers.batches("training", "accepted")}
     to_score = {item.batch: item for item in wafers.batches("prediction", "accepted")}
 
-    predicted = [name] if name in scored else [str(found["batch"]) for found in predictions.of_wafer(name)]
+    predicted = [name] if name in scored else [str(prediction["batch"]) for prediction in predictions.of_wafer(name)]
     learned = [name] if name in training else wafers.batches_of("training", name)
     if not predicted and not learned:
         hint = " It waits to be scored." if name in to_score else ""
