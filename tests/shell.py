@@ -10,6 +10,7 @@ import sys
 import termios
 from pathlib import Path
 
+import psutil
 from click.testing import CliRunner, Result
 
 from wafer_assets.cli import main
@@ -32,6 +33,18 @@ def wafer(state: Path, *arguments: str | Path, seconds: float = 280) -> subproce
         timeout=seconds,
         check=False,
     )
+
+
+def processes_of(state: Path) -> list[psutil.Process]:
+    """Return the processes that were started on a state folder and still run."""
+    processes = []
+    for process in psutil.process_iter():
+        try:
+            if str(state) in process.environ().values():
+                processes.append(process)
+        except psutil.Error:
+            continue
+    return processes
 
 
 def in_terminal(columns: int, *command: str) -> str:

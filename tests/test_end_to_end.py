@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from resources.mlflow import Tracking
 from resources.mongo import WaferStore
 from schemas.loader import load_schema
 from tests.landing import land
-from tests.shell import WAFER, wafer
+from tests.shell import WAFER, processes_of, wafer
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
@@ -86,17 +85,6 @@ def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings
     failed = [event.step_key for event in result.all_events if event.is_step_failure]
     assert failed == ["training__wafer_table_both_outcomes"]
     assert Tracking(settings).version("challenger") is None
-
-
-def processes_of(state: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(state) in process.environ().values():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.fixture

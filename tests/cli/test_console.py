@@ -48,7 +48,7 @@ def test_elsewhere_a_row_is_one_line_however_long(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == NAME
     assert [line for line in lines if f"│ {NAME} │ a sentence a sentence " in line]
-    assert lines[-3:] == [NAME, f"file  {NAME * 3}  ", NAME * 2]
+    assert lines[-3:] == [NAME, f"file  {NAME * 3}", NAME * 2]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)

@@ -42,13 +42,13 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def require_refused(folder: Path, arguments: list[str], *told: str) -> None:
+def require_refused(folder: Path, arguments: list[str], *messages: str) -> None:
     before = sorted(folder.rglob("*"))
     result = call(*arguments)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
-    for part in told:
-        assert part in " ".join(result.output.split())
+    for message in messages:
+        assert message in " ".join(result.output.split())
     assert sorted(folder.rglob("*")) == before  # no state folder, so no service, run or lock either
 
 
@@ -61,6 +61,11 @@ def test_a_hyperparameter_out_of_its_domain_is_refused_with_what_is_allowed(
     folder: Path, name: str, value: str, allowed: str
 ) -> None:
     require_refused(folder, ["train", "--set", f"{name}={value}"], f"{name} is {value}, and must be", allowed)
+
+
+def test_a_number_beyond_all_others_is_refused(folder: Path) -> None:
+    require_refused(folder, ["train", "--set", f"clip=1{400 * '0'}"], "clip is 1000", "must be a number, above 0")
+    require_refused(folder, ["train", "--set", f"clip=1{5_000 * '0'}"], "not a number or null")
 
 
 def test_all_wrong_hyperparameters_are_named_at_once(folder: Path) -> None:

@@ -78,14 +78,29 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     return body if title is None else Group(_title(title), body)
 
 
+class _Facts:
+    """Names and what belongs to each, beside each other; in a terminal, what is long is folded beside its name."""
+
+    def __init__(self, rows: Iterable[tuple[str, object]]) -> None:
+        self._rows = [(printable(name), printable(str(fact))) for name, fact in rows]
+
+    def __rich_console__(self, console: Console, _: ConsoleOptions) -> Iterator[RenderableType]:
+        if not console.file.isatty():
+            widest = max((len(name) for name, _ in self._rows), default=0)
+            for name, fact in self._rows:
+                yield Text(f"{name:{widest}}  {fact}")
+            return
+        grid = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, fact in self._rows:
+            grid.add_row(Text(name), Text(fact))
+        yield grid
+
+
 def facts(title: str, rows: Iterable[tuple[str, object]]) -> RenderableType:
     """Return facts on one thing, each with its name, for `output` to print."""
-    grid = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, fact in rows:
-        grid.add_row(Text(printable(name)), Text(printable(str(fact))))
-    return Group(_title(title), grid)
+    return Group(_title(title), _Facts(rows))
 
 
 def _title(text: str) -> Text:

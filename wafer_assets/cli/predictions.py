@@ -108,7 +108,7 @@ def report(batch: str, out: Path | None) -> None:
     s3 = S3Store(settings)
     file = out or Path(Path(scored.report).name)
     file.write_bytes(s3.get(s3.lake, scored.report))
-    output.print(str(file.absolute()))
+    output.print(str(file.absolute()), soft_wrap=True)
 
 
 @click.command(cls=Command)

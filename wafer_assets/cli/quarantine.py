@@ -77,7 +77,7 @@ def show(line: "Line", as_json: bool, batch: str) -> None:
         return
     rows = (["" if reason[name] is None else reason[name] for name in names] for reason in manifest.reasons)
     output.print(table(("code", "line", "column", "found", "what to do"), rows, title=batch))
-    output.print(f"kept as {kept_as}")
+    output.print(f"kept as {kept_as}", soft_wrap=True)
 
 
 @quarantine.command()

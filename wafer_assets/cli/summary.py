@@ -52,7 +52,9 @@ def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType
     where
         Where to look next: what for, and the command or address.
     """
-    parts: list[RenderableType] = [facts("Batches and wafers", _batches_and_wafers(summary))]
+    parts: list[RenderableType] = []
+    if batches_and_wafers := [*_batches_and_wafers(summary)]:
+        parts.append(facts("Batches and wafers", batches_and_wafers))
     if members := summary.get("members"):
         parts.append(_members(members))
     if quality := summary.get("quality"):

@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -37,12 +38,13 @@ def _hyperparameters(_: click.Context, __: click.Parameter, overrides: Sequence[
     try:
         config = ModelConfig(**values)
     except ValidationError as error:
-        wrong = {str(each["loc"][0]) for each in error.errors()}
+        names = [str(each["loc"][0]) if each["loc"] else "" for each in error.errors()]
         raise click.BadParameter(
             " ".join(
                 f"{name} is {json.dumps(values[name])}, and must be {_allowed(ModelConfig.model_fields[name])}."
-                for name in values
-                if name in wrong
+                if name in values
+                else f"{each['msg']}."  # of values that do not go together
+                for name, each in zip(names, error.errors(), strict=True)
             )
         ) from error
     return {name: getattr(config, name) for name in values}
@@ -53,8 +55,8 @@ def _number_or_null(override: str, text: str) -> float | None:
         value = json.loads(text)
     except ValueError:
         value = math.nan
-    if value is None or (type(value) in (int, float) and math.isfinite(value)):
-        return value  # type: ignore[no-any-return]
+    if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
+        return value
     raise click.BadParameter(f"{override!r}: {text!r} is not a number or null.")
 
 
@@ -63,14 +65,15 @@ _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 def _allowed(field: "FieldInfo") -> str:
     """Say in words which values a hyperparameter takes."""
-    kind = "a whole number" if "int" in str(field.annotation) else "a number"
+    kinds = (field.annotation, *get_args(field.annotation))
+    kind = "a whole number" if int in kinds else "a number"
     bounds = [
-        f"{words} {getattr(bound, name):g}"
+        f"{words} {getattr(bound, name)}"
         for bound in field.metadata
         for name, words in _BOUNDS.items()
         if hasattr(bound, name)
     ]
-    return f"{kind}, {' and '.join(bounds)}{', or null' if 'None' in str(field.annotation) else ''}"
+    return f"{kind}, {' and '.join(bounds)}{', or null' if NoneType in kinds else ''}"
 
 
 @click.command(cls=Command)
