@@ -1,6 +1,9 @@
 """`wafer ingest` on real stores: what landed is taken up once, and ranges of it again."""
 
+import json
 from pathlib import Path
+
+import pytest
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
@@ -27,6 +30,18 @@ def test_files_are_uploaded_once_ingested_once_and_explained(stores: Settings, t
     shown = call("quarantine", "show", "wafer_31022020_250000.csv").output
     assert "file_name_invalid" in shown
     assert "quarantined_batches/wafer_31022020_250000.csv/" in shown
+
+
+def test_the_summary_is_written_where_the_instance_is_elsewhere(
+    stores: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert not stores.state_dir.exists()
+    assert call("ingest").exit_code == 0
+    assert json.loads((stores.state_dir / "summary.json").read_text()) == {}
 
 
 def test_a_range_of_batches_is_ingested_again_in_one_run(stores: Settings, tmp_path: Path) -> None:

@@ -62,6 +62,19 @@ def test_files_are_scored_without_dagster_and_bad_ones_named(
     assert printed.stdout == (tmp_path / "scored" / files[0].name).read_text()
 
 
+@pytest.mark.usefixtures("platform")
+def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> None:
+    run("simulate", "--out", tmp_path / "batches", "--batches", "1", "--wafers", "3", "--no-bad")
+    (file,) = (tmp_path / "batches").iterdir()
+    run("upload", file)
+    run("ingest")
+    assert "bundles  none yet" in run("trace", file.name).stdout
+    document = json.loads(run("trace", file.name, "--json").stdout)
+    (influence,) = document["influences"]
+    assert (document["predictions"], influence["bundle_versions"], influence["scored"]) == ([], [], [])
+    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"training/{file.name}")
+
+
 def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
     promote_one(platform)
     assert run("upload", "--line", "prediction", *map(str, files)).exit_code == 0

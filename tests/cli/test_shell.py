@@ -72,6 +72,17 @@ def test_an_error_holds_nothing_that_a_terminal_would_obey(monkeypatch: pytest.M
     assert "Error: [/x] \\x1b[2J\nsecond line\n" in call("trace", "x").output
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = [WAFER, "services", "status"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, remarks = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert remarks == ""
+
+
 def test_an_interrupt_ends_a_command_without_a_traceback(folder: Path) -> None:
     folder.joinpath("out").mkdir()
     command = [WAFER, "simulate", "--out", "out", "--batches", "5000", "--wafers", "2000"]

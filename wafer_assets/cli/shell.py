@@ -22,7 +22,7 @@ class Shell(Group):
         logging.getLogger().setLevel(logging.ERROR)
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort):
+        except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # click knows what to do
             raise
         except click.ClickException as error:
             error.message = _printable_lines(error.message)  # type: ignore[misc]

@@ -35,6 +35,7 @@ def print_summary(settings: Settings, instance: dg.DagsterInstance) -> None:
     """Print the summary, and write it to the state folder."""
     summary = read_summary(instance)
     file = settings.state_dir / "summary.json"
+    file.parent.mkdir(parents=True, exist_ok=True)  # the instance may be elsewhere
     file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     where = {
         "all plots and lineage": "`make dev` (or `wafer dev`)",
