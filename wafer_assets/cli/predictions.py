@@ -156,7 +156,7 @@ def _origin_document(origin: "PredictionOrigin") -> dict[str, Any]:
         "model": scored.model,
         "bundle_version": scored.bundle_version,
         "mlflow_run_id": bundle.version.run_id,
-        "training_table_hash": bundle.table_hash,
+        "training_table_hash": bundle.version.tags.get("table_hash"),
         "promotion": bundle.promotion.model_dump(include={"action", "at", "by", "reason"})
         if bundle.promotion
         else None,
