@@ -4,17 +4,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
-import psutil
 import pytest
 
 from resources.mlflow import Tracking
 from resources.mongo import WaferStore
 from schemas.loader import load_schema
 from tests.landing import land
+from tests.shell import WAFER, processes_of, wafer
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
@@ -88,28 +87,6 @@ def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings
     assert Tracking(settings).version("challenger") is None
 
 
-def wafer(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("wafer")), *arguments],
-        env={**os.environ, "WAFER_STATE_DIR": str(state)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-def processes_of(state: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(state) in process.environ().values():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
 @pytest.fixture
 def batches(tmp_path: Path) -> Path:
     folder = tmp_path / "batches"
@@ -122,7 +99,7 @@ def batches(tmp_path: Path) -> Path:
 
 def test_the_demo_survives_an_interrupt_and_repeats_without_change(tmp_path: Path, batches: Path) -> None:
     state = tmp_path / "demo"
-    command = [str(Path(sys.executable).with_name("wafer")), "demo", str(batches)]
+    command = [WAFER, "demo", str(batches)]
     environment = {**os.environ, "WAFER_STATE_DIR": str(state)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -134,14 +111,14 @@ def test_the_demo_survives_an_interrupt_and_repeats_without_change(tmp_path: Pat
     assert process.returncode != 0
     assert processes_of(state) == []
 
-    finished = wafer(state, "demo", str(batches))
+    finished = wafer(state, "demo", batches)
     assert finished.returncode == 0, finished.stderr
     first = json.loads((state / "summary.json").read_text())
     assert first["files"]["received"] == 6
     assert first["files"]["accepted"] == 5
     assert first["registered"]["version"] == 1
 
-    again = wafer(state, "demo", str(batches))
+    again = wafer(state, "demo", batches)
     assert again.returncode == 0, again.stderr
     assert json.loads((state / "summary.json").read_text()) == first
     assert processes_of(state) == []

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
 from schemas.loader import Line
+from tests.shell import WAFER, wafer
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import prediction_key, report_key, validated_key
 from wafer_assets.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-WAFER = str(Path(sys.executable).with_name("wafer"))
 FILES, TO_SCORE = 3, 2
 
 
@@ -43,7 +42,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command, on small files."""
     folder = tmp_path_factory.mktemp("files")
     return [
-        WAFER,
         "demo",
         str(files("training", folder / "training")),
         "--predict",
@@ -51,18 +49,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ]
 
 
-def run(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "WAFER_STATE_DIR": str(state), "COLUMNS": "200"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
-
-
 def copy(state: Path, to: Path) -> None:
     shutil.copytree(state, to, ignore=shutil.ignore_patterns("*.sock"))
 
 
 def summary(state: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((state / "summary.json").read_text())
-    return found
+    facts: dict[str, Any] = json.loads((state / "summary.json").read_text())
+    return facts
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +63,7 @@ def killed(demo: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The state of a demo that was killed once its model was registered."""
     state = tmp_path_factory.mktemp("killed") / "state"
     environment = {**os.environ, "WAFER_STATE_DIR": str(state)}
-    with subprocess.Popen(demo, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([WAFER, *demo], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "✓ training/model_bundle" in line:
@@ -87,7 +80,7 @@ def finished(
     """The state of the demo that came after it, and how it ended."""
     state = tmp_path_factory.mktemp("finished") / "state"
     copy(killed, state)
-    return state, run(demo, state)
+    return state, wafer(state, *demo)
 
 
 @pytest.mark.timeout(600)
@@ -98,9 +91,9 @@ def test_a_model_that_was_registered_and_not_decided_on_is_decided_on(
     assert result.returncode == 0, result.stderr
     assert "not decided yet" in result.stderr
     assert "training/evaluation" not in result.stderr
-    found = summary(state)
-    assert (found["registered"]["version"], found["champion"]["version"]) == (1, 1)
-    assert [row["wafers"] for row in found["predictions"]] == [10] * TO_SCORE
+    facts = summary(state)
+    assert (facts["registered"]["version"], facts["champion"]["version"]) == (1, 1)
+    assert [row["wafers"] for row in facts["predictions"]] == [10] * TO_SCORE
 
 
 @pytest.mark.timeout(600)
@@ -112,7 +105,7 @@ def test_what_was_lost_is_made_again(
     copy(finished[0], state)
     before = summary(state)
     shutil.rmtree(state / lost)
-    result = run(demo, state)
+    result = wafer(state, *demo)
     assert result.returncode == 0, result.stderr
 
     after = summary(state)
@@ -143,11 +136,11 @@ def test_a_demo_that_leaves_files_unscored_says_why_and_fails(demo: list[str], t
     rng = np.random.default_rng(0)
     folder = tmp_path / "meaningless"
     folder.mkdir()
-    for file in Path(demo[2]).iterdir():
+    for file in Path(demo[1]).iterdir():
         frame = pd.read_csv(io.BytesIO(file.read_bytes()))
         frame.iloc[:, -1] = rng.permutation(frame.iloc[:, -1].to_numpy())
         frame.to_csv(folder / file.name, index=False)
-    result = run([*demo[:2], str(folder), *demo[3:]], tmp_path / "state")
+    result = wafer(tmp_path / "state", demo[0], folder, *demo[2:])
     assert result.returncode == 1
     assert "files to score, accepted" in result.stdout  # the summary comes first
     assert "Accepted but not scored: wafer_" in result.stderr

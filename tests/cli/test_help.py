@@ -37,10 +37,10 @@ def words(text: str) -> str:
 @every_width
 @every_command
 def test_a_page_fits_the_terminal_and_shows_no_markup(path: tuple[str, ...], columns: int) -> None:
-    found = page(path, columns)
-    assert "\\b" not in found
-    assert "\b" not in found
-    assert [line for line in found.splitlines() if len(line) > columns] == []
+    text = page(path, columns)
+    assert "\\b" not in text
+    assert "\b" not in text
+    assert [line for line in text.splitlines() if len(line) > columns] == []
 
 
 @every_width
@@ -56,15 +56,15 @@ def test_examples_stand_on_lines_of_their_own(path: tuple[str, ...], columns: in
 
 @every_command
 def test_every_option_and_argument_is_explained(path: tuple[str, ...]) -> None:
-    command, found = COMMANDS[path], page(path)
+    command, text = COMMANDS[path], page(path)
     context = click.Context(command, info_name="wafer")
     for parameter in command.get_params(context):
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{parameter.opts} has no help text"
-            assert words(parameter.help).rstrip(".") in words(found)
+            assert words(parameter.help).rstrip(".") in words(text)
         else:
             # Click lists no arguments, so the text has to say what each of them is.
-            described = found.partition("\n\n")[2].partition("\nOptions:")[0]
+            described = text.partition("\n\n")[2].partition("\nOptions:")[0]
             names = re.findall(r"\w+", parameter.make_metavar(context))
             assert all(re.search(rf"\b{name}\b", described) for name in names), f"{names} are not explained"
 
@@ -81,8 +81,8 @@ def test_defaults_are_shown(path: tuple[str, ...]) -> None:
         if isinstance(default, str | int | float) and not plain_flag:
             assert parameter.show_default, f"{parameter.opts} hides its default"
         if default is None and not plain_flag:
-            told = re.search(r"default|without|else|up to|from the", parameter.help or "")
-            assert told, f"{parameter.opts} does not say what happens without it"
+            explained = re.search(r"default|without|else|up to|from the", parameter.help or "")
+            assert explained, f"{parameter.opts} does not say what happens without it"
 
 
 @every_width

@@ -1,44 +1,30 @@
 """`wafer predict`, `score`, `report` and `trace` on real services, as a process engineer types them."""
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
 from resources.mlflow import Tracking
 from resources.predictions import PredictionStore
 from schemas.loader import load_schema
 from tests.assets.test_predictions import Line, bundle_bytes
-from tests.conftest import use
-from wafer_assets.cli import main
+from tests.shell import call as run
+from tests.shell import wafer
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
 
 
 @pytest.fixture
-def environment(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """An environment that points at running services."""
-    use(platform_settings, monkeypatch)
-    return platform_settings
-
-
-@pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     batches = simulate_batches(2, 10, line="prediction", schema=load_schema("prediction"), seed=4, first_wafer=401)
-    found = []
+    paths = []
     for batch in batches:
-        found.append(tmp_path / batch.name)
-        found[-1].write_bytes(batch.content)
-    return found
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
+        paths.append(tmp_path / batch.name)
+        paths[-1].write_bytes(batch.content)
+    return paths
 
 
 def promote_one(settings: Settings) -> None:
@@ -47,17 +33,22 @@ def promote_one(settings: Settings) -> None:
         line.promote(line.register(bundle_bytes(0)))
 
 
-def test_predict_without_a_champion_says_what_to_do(environment: Settings, files: list[Path]) -> None:
-    assert Tracking(environment).aliases() == {}
+@pytest.mark.usefixtures("platform")
+def test_where_no_batch_is_known_there_is_none_to_score_again() -> None:
+    assert "knows no batch yet" in run("score", "--all").output
+
+
+def test_predict_without_a_champion_says_what_to_do(platform: Settings, files: list[Path]) -> None:
+    assert Tracking(platform).aliases() == {}
     result = run("predict", str(files[0]))
     assert result.exit_code == 1
     assert "wafer train" in result.output
 
 
 def test_files_are_scored_without_dagster_and_bad_ones_named(
-    environment: Settings, files: list[Path], tmp_path: Path
+    platform: Settings, files: list[Path], tmp_path: Path
 ) -> None:
-    promote_one(environment)
+    promote_one(platform)
     bad = tmp_path / "wafer_31022020_250000.csv"
     bad.write_bytes(files[0].read_bytes())
     result = run("predict", *map(str, [*files, bad]), "--out", str(tmp_path / "scored"))
@@ -67,24 +58,32 @@ def test_files_are_scored_without_dagster_and_bad_ones_named(
         assert len(pd.read_csv(tmp_path / "scored" / file.name)) == 10
         assert b"<html" in (tmp_path / "scored" / f"{file.stem}.html").read_bytes()
 
-    printed = subprocess.run(
-        [str(Path(sys.executable).with_name("wafer")), "predict", str(files[0])],
-        env=os.environ.copy(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    printed = wafer(platform.state_dir, "predict", files[0])
     assert printed.stdout == (tmp_path / "scored" / files[0].name).read_text()
 
 
-def test_landed_files_are_scored_reported_and_traced(environment: Settings, files: list[Path], tmp_path: Path) -> None:
-    promote_one(environment)
+@pytest.mark.usefixtures("platform")
+def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> None:
+    run("simulate", "--out", tmp_path / "batches", "--batches", "1", "--wafers", "3", "--no-bad")
+    (file,) = (tmp_path / "batches").iterdir()
+    run("upload", file)
+    run("ingest")
+    assert "bundles  none yet" in run("trace", file.name).stdout
+    document = json.loads(run("trace", file.name, "--json").stdout)
+    (influence,) = document["influences"]
+    assert (document["predictions"], influence["bundle_versions"], influence["scored"]) == ([], [], [])
+    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"training/{file.name}")
+
+
+def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
+    promote_one(platform)
     assert run("upload", "--line", "prediction", *map(str, files)).exit_code == 0
     assert run("ingest", "--line", "prediction").exit_code == 0
     scored = run("score")
     assert scored.exit_code == 0, scored.output
-    assert set(PredictionStore(environment).scored()) == {file.name for file in files}
+    assert set(PredictionStore(platform).scored()) == {file.name for file in files}
     assert "No batch waits" in run("score").output
+    assert (run("score", "--all").exit_code, run("score", "--from", "x.csv").exit_code) == (0, 2)
 
     page = tmp_path / "page.html"
     assert run("report", files[0].name, "--out", str(page)).exit_code == 0
@@ -93,6 +92,14 @@ def test_landed_files_are_scored_reported_and_traced(environment: Settings, file
     assert traced.exit_code == 0
     assert "version 1" in traced.output
     assert "It is needed." in traced.output
+    assert all(len(line) < 1_000 for line in traced.stdout.splitlines())
+    document = json.loads(run("trace", files[0].name, "--json").stdout)
+    (prediction,) = document["predictions"]
+    assert document["influences"] == []
+    assert (prediction["batch"], prediction["bundle_version"]) == (files[0].name, 1)
+    assert prediction["file"]["key"] == f"prediction/{files[0].name}"
+    assert prediction["promotion"]["reason"] == "It is needed."
+    assert prediction["scored_at"].endswith("Z")
     unknown = run("trace", "nothing")
     assert unknown.exit_code == 1
     assert "neither a scored nor an accepted" in unknown.output

@@ -29,3 +29,7 @@ class Group(Command, click.Group):
 
     command_class = Command
     group_class = type
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which they are needed, as they were added."""
+        return list(self.commands)

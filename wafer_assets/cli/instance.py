@@ -30,7 +30,8 @@ from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
 from resources.trainings import forget
 from wafer_assets import definitions
-from wafer_assets.cli.console import console, terminal_logger, view
+from wafer_assets.cli.console import console
+from wafer_assets.cli.run_view import terminal_logger, view
 from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.settings import Settings
 

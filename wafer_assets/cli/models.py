@@ -1,14 +1,13 @@
 """`wafer models`: see which model predicts, compare versions, and change the champion by hand."""
 
 from getpass import getuser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
-from rich.table import Table
 
-from wafer_assets.cli.console import console, output
+from wafer_assets.cli.console import console, output, print_json, table
 from wafer_assets.cli.help import Group
+from wafer_assets.cli.options import Sentence, json_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -33,15 +32,22 @@ def models() -> None:
 
 
 _reason_option = click.option(
-    "--reason", required=True, metavar="TEXT", help="Why, in a sentence; kept for good beside your name."
+    "--reason",
+    type=Sentence(),
+    required=True,
+    metavar="TEXT",
+    help="Why, in a sentence; kept for good beside your name.",
 )
 
 
 @models.command("list")
-def list_versions() -> None:
+@json_option
+def list_versions(as_json: bool) -> None:
     """List all versions, with the latest decision on each.
 
-    The newest is listed first. The alias `champion` marks the one that predicts, `challenger` the newest.
+    The newest is listed first. The alias `champion` marks the one that predicts, `challenger` the newest. With
+    --json, each has `version`, `aliases`, `registered_at`, `mlflow_run_id` and `latest_decision`: null, or with
+    `action`, `by`, `at` and `reason`.
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
@@ -49,61 +55,86 @@ def list_versions() -> None:
     settings = load_settings()
     tracking = Tracking(settings)
     versions = tracking.versions()
+    aliases = tracking.aliases()
+    latest = {record.version: record for record in PromotionLog(settings).history(settings.mlflow.model_name)}
+    documents: list[dict[str, Any]] = [
+        {
+            "version": version.version,
+            "aliases": sorted(alias for alias, number in aliases.items() if number == version.version),
+            "registered_at": version.registered_at,
+            "mlflow_run_id": version.run_id,
+            "latest_decision": latest[version.version].model_dump(include={"action", "by", "at", "reason"})
+            if version.version in latest
+            else None,
+        }
+        for version in versions
+    ]
+    if as_json:
+        print_json(documents)
+        return
     if not versions:
         output.print("No model is registered yet. `wafer train` makes one.")
         return
-    aliases = tracking.aliases()
-    latest = {record.version: record for record in PromotionLog(settings).history(settings.mlflow.model_name)}
-    table = Table("version", "aliases", "registered (UTC)", "latest decision", "why")
-    for version in versions:
-        names = sorted(alias for alias, number in aliases.items() if number == version.version)
-        table.add_row(
-            str(version.version),
-            ", ".join(names),
-            f"{version.registered_at:%Y-%m-%d %H:%M}",
-            *_described(latest.get(version.version)),
+    rows = (
+        (
+            item["version"],
+            ", ".join(item["aliases"]),
+            f"{item['registered_at']:%Y-%m-%d %H:%M}",
+            *_described(latest.get(item["version"])),
         )
-    output.print(table)
+        for item in documents
+    )
+    output.print(table(("version", "aliases", "registered (UTC)", "latest decision", "why"), rows))
 
 
 def _described(record: "Promotion | None") -> tuple[str, str]:
     if record is None:
         return "", ""
-    sentence = record.reason.partition(". ")[0]
-    return escape(f"{record.action} by {record.by}, {record.at:%Y-%m-%d %H:%M}"), escape(sentence)
+    return f"{record.action} by {record.by}, {record.at:%Y-%m-%d %H:%M}", record.reason.partition(". ")[0]
 
 
 @models.command()
 @click.argument("a", default="challenger")
 @click.argument("b", default="champion")
 @click.option("--clearly-better", is_flag=True, help="Ask for a log loss that is lower with its whole 95% interval.")
-def compare(a: str, b: str, clearly_better: bool) -> None:
+@json_option
+def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
     """Say whether A should take the place of B; change nothing.
 
     A and B are version numbers or aliases; without them the challenger is held against the champion. The rules are
     those of the asset training/champion. Both are compared on the same out-of-fold wafers: every figure is
-    A's minus B's, with its 95% interval when wafers are drawn again.
+    A's minus B's, with its 95% interval when wafers are drawn again. With --json, it is a document of
+    `challenger` and `champion` (version numbers; null for the base rate), `promote`, `reasons`, `wafers`, `faults` and
+    `gates`: the conditions, each with `name`, `meaning`, `passed`, `value`, `low` and `high`.
     """
     from resources.mlflow import CHAMPION, Tracking
     from wafer_assets.domain.config import ModelConfig
-    from wafer_assets.operations import champion as promotion
+    from wafer_assets.operations import champion as champions
 
     tracking = Tracking(load_settings())
     challenger = _version(tracking, a)
     # Before there is a champion the challenger is compared with the base rate.
     champion = None if b == CHAMPION and CHAMPION not in tracking.aliases() else _version(tracking, b)
     with console.status("comparing"):
-        decision = promotion.compare(
+        decision = champions.compare(
             tracking, challenger, champion, seed=ModelConfig().seed, clearly_better=clearly_better
         )
+    if as_json:
+        print_json(
+            {
+                "challenger": challenger.version,
+                "champion": champion.version if champion else None,
+                **decision.as_dict(),
+            }
+        )
+        return
     against = f"version {champion.version}" if champion else "the base rate"
-    table = Table("condition", "passed", "difference [95% interval]", title=f"version {challenger.version}, {against}")
-    for gate in decision.gates:
-        table.add_row(escape(gate.meaning), "yes" if gate.passed else "no", escape(gate.figure))
     if decision.gates:
-        output.print(table)
-    notes = decision.reasons[: len(decision.reasons) - len(decision.gates)]
-    output.print("\n".join(notes), markup=False)
+        rows = ((gate.meaning, "yes" if gate.passed else "no", gate.figure) for gate in decision.gates)
+        headers = ("condition", "passed", "difference [95% interval]")
+        output.print(table(headers, rows, title=f"version {challenger.version}, {against}"))
+    for note in decision.reasons[: len(decision.reasons) - len(decision.gates)]:
+        output.print(note)
     output.print(f"By the rules version {challenger.version} is {'promoted' if decision.promote else 'not promoted'}.")
 
 
@@ -118,11 +149,11 @@ def promote(version: int, reason: str) -> None:
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
-    from wafer_assets.operations import champion as promotion
+    from wafer_assets.operations import champion as champions
 
     settings = load_settings()
     tracking = Tracking(settings)
-    record = promotion.promote(
+    record = champions.promote(
         tracking,
         PromotionLog(settings),
         tracking.get_version(version),
@@ -130,7 +161,7 @@ def promote(version: int, reason: str) -> None:
         reason=reason,
         figures={},
     )
-    _tell(settings, record)
+    _report(settings, record)
 
 
 @models.command()
@@ -149,11 +180,11 @@ def rollback(reason: str, to: int | None) -> None:
     """
     from resources.mlflow import Tracking
     from resources.promotions import PromotionLog
-    from wafer_assets.operations import champion as promotion
+    from wafer_assets.operations import champion as champions
 
     settings = load_settings()
-    record = promotion.rollback(Tracking(settings), PromotionLog(settings), by=getuser(), reason=reason, to=to)
-    _tell(settings, record)
+    record = champions.rollback(Tracking(settings), PromotionLog(settings), by=getuser(), reason=reason, to=to)
+    _report(settings, record)
 
 
 def _version(tracking: "Tracking", name: str) -> "BundleVersion":
@@ -165,7 +196,7 @@ def _version(tracking: "Tracking", name: str) -> "BundleVersion":
     return version
 
 
-def _tell(settings: Settings, record: "Promotion") -> None:
+def _report(settings: Settings, record: "Promotion") -> None:
     """Say what was decided here and in the Dagster UI, where batches may wait for a champion."""
     import dagster as dg
 

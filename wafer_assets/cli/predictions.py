@@ -1,24 +1,229 @@
-"""`wafer predict`, `report` and `trace`: what the champion says of wafers, and where that comes from."""
+"""`wafer score`, `report`, `trace` and `predict`: what the champion says of wafers, and where that comes from."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
+from rich.console import RenderableType
 
-from wafer_assets.cli.console import console, output
+from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Command
-from wafer_assets.settings import load_settings
+from wafer_assets.cli.options import OutFile, OutFolder, from_option, json_option, require_all_or_range, to_option
+from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from wafer_assets.operations.tracing import BundleOrigin, Influence, PredictionOrigin
+
+
+@click.command(cls=Command)
+@click.option("--all", "everything", is_flag=True, help="Score every batch again, not only those that wait.")
+@from_option
+@to_option
+def score(everything: bool, first: str | None, last: str | None) -> None:
+    """Score all accepted batches that wait, with the champion.
+
+    The champion is the model that predicts: `wafer models list` shows it. A batch waits until the predictions of its
+    present content are stored. With --all, --from or --to, batches are scored again, in one run.
+
+    The command exits with 1 if a batch is left unscored, and says why.
+    """
+    require_all_or_range(everything, first, last)
+    from wafer_assets.cli.instance import open_instance
+    from wafer_assets.cli.runs import run_range
+    from wafer_assets.cli.summary import print_summary, summarised
+
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        if everything or first is not None or last is not None:
+            run_range(settings, instance, "prediction", "predict", first, last)
+            print_summary(settings, instance)
+        else:
+            with summarised(settings, instance):
+                score_waiting(settings, instance)
+
+
+def score_waiting(settings: Settings, instance: "dg.DagsterInstance") -> None:
+    """Score the accepted batches that wait.
+
+    Raises
+    ------
+    click.ClickException
+        One is left unscored; the message says why.
+    """
+    from resources.mlflow import CHAMPION, Tracking
+    from resources.mongo import WaferStore
+    from resources.predictions import PredictionStore
+    from resources.s3 import S3Store
+    from wafer_assets.cli.runs import run_batches
+    from wafer_assets.operations.backlog import unscored_batches
+
+    wafers = WaferStore(settings)
+    waiting = unscored_batches(instance, wafers, PredictionStore(settings), S3Store(settings))
+    if not waiting:
+        console.print("No batch waits to be scored.")
+        return
+    accepted = [item.batch for item in waiting if item.sha256]
+    if accepted and Tracking(settings).version(CHAMPION) is None:
+        raise click.ClickException(_left_unscored(settings, accepted))
+    # Refused batches have nothing to score, and every one would split the run.
+    refused = {item.batch for item in wafers.batches("prediction", "quarantined")}
+    run_batches(settings, instance, "prediction", "predict", [item.batch for item in waiting], refused)
+
+
+def _left_unscored(settings: Settings, batches: Sequence[str]) -> str:
+    """Say which batches nobody can score yet, why there is no champion, and what to do."""
+    from resources.champion import NoChampionError
+    from resources.promotions import PromotionLog
+
+    names = ", ".join(batches[:5]) + (f" and {len(batches) - 5} more" if len(batches) > 5 else "")
+    lines = [f"Accepted but not scored: {names}. {NoChampionError()}"]
+    for latest in PromotionLog(settings).history(settings.mlflow.model_name)[-1:]:
+        lines += [
+            f"Version {latest.version} was not promoted: {latest.reason}",
+            "`wafer models promote` lets it predict all the same; then `wafer score` scores what waits.",
+        ]
+    return "\n".join(lines)
+
+
+@click.command(cls=Command)
+@click.argument("batch")
+@click.option("--out", type=OutFile(), help="File to write; by default the batch's name with .html, here.")
+def report(batch: str, out: Path | None) -> None:
+    """Fetch the report of a scored BATCH as a page.
+
+    It lists the wafers by risk, why, and how sure the model is. BATCH is the name of the file that was scored.
+
+      wafer report wafer_13012020_090817.csv
+    """
+    from resources.predictions import PredictionStore
+    from resources.s3 import S3Store
+
+    settings = load_settings()
+    scored = PredictionStore(settings).scored_batch(batch)
+    if scored is None:
+        raise click.ClickException(f"{batch!r} is not scored. `wafer score` scores what waits.")
+    s3 = S3Store(settings)
+    file = out or Path(Path(scored.report).name)
+    file.write_bytes(s3.get(s3.lake, scored.report))
+    output.print(str(file.absolute()), soft_wrap=True)
+
+
+@click.command(cls=Command)
+@json_option
+@click.argument("name", metavar="WAFER|BATCH")
+def trace(as_json: bool, name: str) -> None:
+    """Show where predictions come from.
+
+    A scored BATCH is followed back to the model, the files that it learned from, and its promotion; a WAFER, in every
+    batch that holds it. A training batch is followed on, to the models and predictions that it went into.
+    With --json, it is a document of two lists: `predictions`, each with its `batch`, `file`, `model`,
+    `bundle_version`, `promotion` and `training_batches`, and `influences`, each with its `batch`, `bundle_versions`
+    and `scored` batches. What is not known, such as a file that was replaced since, is null.
+
+      wafer trace wafer_13012020_090817.csv
+      wafer trace Wafer-17
+    """
+    from wafer_assets.operations.tracing import trace as follow
+
+    origins, influences = follow(load_settings(), name)
+    if as_json:
+        print_json(
+            {
+                "predictions": [_origin_document(origin) for origin in origins],
+                "influences": [_influence_document(influence) for influence in influences],
+            }
+        )
+        return
+    for origin in origins:
+        output.print(_origin(origin))
+        output.print(_files(origin.bundle))
+    for influence in influences:
+        output.print(_influence(influence))
+
+
+def _origin_document(origin: "PredictionOrigin") -> dict[str, Any]:
+    scored, bundle = origin.scored, origin.bundle
+    return {
+        "batch": scored.batch,
+        "file": {"key": origin.source.key, "etag": origin.source.etag} if origin.source else None,
+        "wafers": scored.wafers,
+        "alarms": scored.alarms,
+        "scored_at": scored.scored_at,
+        "dagster_run_id": scored.dagster_run_id,
+        "model": scored.model,
+        "bundle_version": scored.bundle_version,
+        "mlflow_run_id": bundle.version.run_id,
+        "training_table_hash": bundle.version.tags.get("table_hash"),
+        "promotion": bundle.promotion.model_dump(include={"action", "at", "by", "reason"})
+        if bundle.promotion
+        else None,
+        "training_batches": [
+            {"batch": item.batch, "key": item.key, "etag": item.etag, "wafers": item.wafers} for item in bundle.batches
+        ],
+    }
+
+
+def _influence_document(influence: "Influence") -> dict[str, Any]:
+    batch = influence.batch
+    return {
+        "batch": batch.batch,
+        "file": {"key": batch.key, "etag": batch.etag},
+        "wafers": batch.wafers,
+        "bundle_versions": [version.version for version in influence.versions],
+        "scored": [
+            {"batch": scored.batch, "bundle_version": scored.bundle_version, "alarms": scored.alarms}
+            for scored in influence.scored
+        ],
+    }
+
+
+def _origin(origin: "PredictionOrigin") -> RenderableType:
+    scored, bundle = origin.scored, origin.bundle
+    replaced = "replaced or refused since: `wafer score` brings the predictions up to date"
+    rows = [
+        ("file", f"{origin.source.key}, ETag {origin.source.etag}" if origin.source else replaced),
+        ("wafers", f"{scored.wafers}, {scored.alarms} alarms"),
+        ("scored", f"{scored.scored_at:%Y-%m-%d %H:%M:%S} UTC by Dagster run {scored.dagster_run_id}"),
+        ("bundle", f"{scored.model} version {scored.bundle_version}, MLflow run {bundle.version.run_id}"),
+        ("training table", bundle.table_hash),
+    ]
+    if change := bundle.promotion:
+        rows += [
+            ("made champion", f"{change.at:%Y-%m-%d %H:%M:%S} UTC by {change.by} ({change.action})"),
+            ("  because", change.reason),
+        ]
+    else:
+        rows.append(("made champion", "never by this platform's commands"))
+    return facts(f"Predictions of {scored.batch}", rows)
+
+
+def _files(bundle: "BundleOrigin") -> RenderableType:
+    rows = ((item.key, item.etag, item.wafers) for item in bundle.batches)
+    return table(("file", "ETag", "wafers"), rows, title=f"Trained on {len(bundle.batches)} batches")
+
+
+def _influence(influence: "Influence") -> RenderableType:
+    batch = influence.batch
+    versions = ", ".join(str(version.version) for version in influence.versions)
+    rows = [
+        ("file", f"{batch.key}, ETag {batch.etag}, {batch.wafers} wafers"),
+        ("bundles", f"versions {versions}" if versions else "none yet"),
+        *(
+            ("predictions", f"{scored.batch} (version {scored.bundle_version}, {scored.alarms} alarms)")
+            for scored in influence.scored
+        ),
+    ]
+    return facts(f"What the training batch {batch.batch} influenced", rows)
 
 
 @click.command(cls=Command)
 @click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutFolder(),
     help="Folder for a CSV file and a report (HTML) per file; without it, the rows are printed.",
 )
 @click.option(
@@ -33,6 +238,8 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
       wafer predict wafer_13012020_090817.csv    rows to the terminal
       wafer predict *.csv --out scored           a CSV file and a report each
     """
+    if out is not None:
+        _require_room(files, out)
     from resources.champion import load_bundle, load_champion
     from resources.mlflow import Tracking
     from schemas.loader import load_schema
@@ -52,7 +259,7 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
         if isinstance(scores, Refused):
             refused += 1
             for reason in scores.reasons[:10]:
-                console.print(f"{file}: {reason.message}", markup=False)
+                console.print(f"{file}: {reason.message}")
             continue
         csv = scores.rows.to_csv(index=False)
         if out is None:
@@ -62,100 +269,19 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
         (out / file.name).write_text(csv)
         (out / f"{file.stem}.html").write_bytes(scores.report)
         alarms = int(scores.rows["faulty"].sum())
-        console.print(f"{file.name}: {alarms} alarms of {len(scores.rows)} wafers, in {out}", markup=False)
+        console.print(f"{file.name}: {alarms} alarms of {len(scores.rows)} wafers, in {out}")
     if refused:
         raise click.ClickException(f"{refused} of {len(files)} files break the contract; the others were scored.")
 
 
-@click.command(cls=Command)
-@click.argument("batch")
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write; by default the batch's name with .html, here.",
-)
-def report(batch: str, out: Path | None) -> None:
-    """Fetch the report of a scored BATCH as a page.
-
-    It lists the wafers by risk, why, and how sure the model is. BATCH is the name of the file that was scored.
-
-      wafer report wafer_13012020_090817.csv
-    """
-    from resources.predictions import PredictionStore
-    from resources.s3 import S3Store
-
-    settings = load_settings()
-    scored = PredictionStore(settings).scored_batch(batch)
-    if scored is None:
-        raise click.ClickException(f"{batch!r} is not scored. `wafer score` scores what waits.")
-    s3 = S3Store(settings)
-    file = out or Path(Path(scored.report).name)
-    file.write_bytes(s3.get(s3.lake, scored.report))
-    output.print(str(file.absolute()))
-
-
-@click.command(cls=Command)
-@click.argument("name", metavar="WAFER|BATCH")
-def trace(name: str) -> None:
-    """Show where predictions come from.
-
-    A scored BATCH is followed back to the model, the files that it learned from, and its promotion; a WAFER, in every
-    batch that holds it. A training batch is followed on, to the models and predictions that it went into.
-
-      wafer trace wafer_13012020_090817.csv
-      wafer trace Wafer-17
-    """
-    from wafer_assets.operations.tracing import trace as follow
-
-    origins, influences = follow(load_settings(), name)
-    for origin in origins:
-        output.print(_origin(origin))
-        output.print(_files(origin.bundle))
-    for influence in influences:
-        output.print(_influence(influence))
-
-
-def _grid(title: str) -> Table:
-    table = Table(title=title, show_header=False, box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
-def _origin(origin: "PredictionOrigin") -> Table:
-    scored, bundle = origin.scored, origin.bundle
-    table = _grid(f"Predictions of {scored.batch}")
-    if origin.source:
-        table.add_row("file", f"{origin.source.key}, ETag {origin.source.etag}")
-    else:
-        table.add_row("file", "replaced or refused since: `wafer score` brings the predictions up to date")
-    table.add_row("wafers", f"{scored.wafers}, {scored.alarms} alarms")
-    table.add_row("scored", f"{scored.scored_at:%Y-%m-%d %H:%M:%S} UTC by Dagster run {scored.dagster_run_id}")
-    table.add_row("bundle", f"{scored.model} version {scored.bundle_version}, MLflow run {bundle.version.run_id}")
-    table.add_row("training table", bundle.table_hash)
-    if change := bundle.promotion:
-        table.add_row("made champion", f"{change.at:%Y-%m-%d %H:%M:%S} UTC by {change.by} ({change.action})")
-        table.add_row("  because", change.reason)
-    else:
-        table.add_row("made champion", "never by this platform's commands")
-    return table
-
-
-def _files(bundle: "BundleOrigin") -> Table:
-    table = Table(title=f"Trained on {len(bundle.batches)} batches")
-    for header in ("file", "ETag", "wafers"):
-        table.add_column(header, overflow="fold")
-    for item in bundle.batches:
-        table.add_row(item.key, item.etag, f"{item.wafers}")
-    return table
-
-
-def _influence(influence: "Influence") -> Table:
-    batch = influence.batch
-    table = _grid(f"What the training batch {batch.batch} influenced")
-    table.add_row("file", f"{batch.key}, ETag {batch.etag}, {batch.wafers} wafers")
-    versions = ", ".join(str(version.version) for version in influence.versions)
-    table.add_row("bundles", f"versions {versions}" if versions else "none yet")
-    for scored in influence.scored:
-        table.add_row("predictions", f"{scored.batch} (version {scored.bundle_version}, {scored.alarms} alarms)")
-    return table
+def _require_room(files: Sequence[Path], out: Path) -> None:
+    """Refuse to write over one of the files, or to write two results to one place."""
+    names: set[str] = set()
+    for file in files:
+        if file.parent.resolve() == out.resolve():
+            raise click.BadParameter(
+                f"{str(out)!r} holds {file.name!r} itself, which would be lost.", param_hint="--out"
+            )
+        if file.name in names:
+            raise click.BadParameter(f"it cannot hold two results for {file.name!r}.", param_hint="--out")
+        names.add(file.name)

@@ -6,6 +6,7 @@ import click
 
 from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
+from wafer_assets.cli.options import require_free_port
 from wafer_assets.settings import load_settings
 
 
@@ -17,7 +18,7 @@ from wafer_assets.settings import load_settings
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on; nobody is asked for a password."
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Number of scoring processes."
+    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of scoring processes."
 )
 def serve(port: int | None, host: str, workers: int) -> None:
     """Answer scoring requests over HTTP with the champion.
@@ -25,6 +26,7 @@ def serve(port: int | None, host: str, workers: int) -> None:
     A request holds one to 1,000 wafers as CSV or JSON, with the columns of a batch file; the answer holds the very
     rows that scoring a batch gives. Ctrl-C stops everything that was started. Start it again to serve a new champion.
     """
+    require_free_port(host, port)
     from resources import scoring_server
     from resources.local_services import LocalServices, free_port
     from resources.mlflow import Tracking

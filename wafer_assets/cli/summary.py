@@ -1,18 +1,48 @@
-"""The summary of the latest facts, as people read it in a terminal."""
+"""The summary of the latest facts: printed for people, and written to `summary.json` for programs."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import click
+import dagster as dg
 from rich.console import Group, RenderableType
-from rich.table import Table
 
-from wafer_assets.operations.facts import LISTED, Summary
+from wafer_assets.cli.console import facts, output, table
+from wafer_assets.operations.facts import LISTED, Summary, read_summary
+from wafer_assets.settings import Settings
 
 _PROTOCOLS = {
     "repeated_k_fold": "repeated k-fold",
     "time_split": "first 70% → last 30%",
     "rolling_refit": "rolling refit",
 }
+
+
+@contextmanager
+def summarised(settings: Settings, instance: dg.DagsterInstance) -> Iterator[None]:
+    """Print the summary after the block, and before the error that it ends with."""
+    try:
+        yield
+    except click.ClickException:
+        print_summary(settings, instance)
+        raise
+    print_summary(settings, instance)
+
+
+def print_summary(settings: Settings, instance: dg.DagsterInstance) -> None:
+    """Print the summary, and write it to the state folder."""
+    summary = read_summary(instance)
+    file = settings.state_dir / "summary.json"
+    file.parent.mkdir(parents=True, exist_ok=True)  # the instance may be elsewhere
+    file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    where = {
+        "all plots and lineage": "`make dev` (or `wafer dev`)",
+        "refused files": "`wafer quarantine list`",
+        "these facts": str(file),
+    }
+    output.print(render_summary(summary, where))
 
 
 def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType:
@@ -23,83 +53,78 @@ def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType
     where
         Where to look next: what for, and the command or address.
     """
-    parts: list[RenderableType] = [_facts(summary)]
+    parts: list[RenderableType] = []
+    if batches_and_wafers := [*_batches_and_wafers(summary)]:
+        parts.append(facts("Batches and wafers", batches_and_wafers))
     if members := summary.get("members"):
         parts.append(_members(members))
     if quality := summary.get("quality"):
         parts.append(_quality(quality))
     if predictions := summary.get("predictions"):
         parts.append(_scored(predictions))
-    last = _grid("Model and where to look next")
-    if registered := summary.get("registered"):
-        version = f"{registered['model']} version {registered['version']}"
-        last.add_row("registered", f"{version}, alias {registered['alias']}")
-        last.add_row("policy", f"{registered['policy']}: alarm from {registered['alarm_threshold']:.3f} on")
-    if champion := summary.get("champion"):
-        version = champion["version"]
-        last.add_row("champion", "none yet" if version is None else f"version {version}")
-        for reason in champion["reasons"]:
-            last.add_row(f"  {champion['decision']}", reason)
-    for what, place in where.items():
-        last.add_row(what, place)
-    return Group(*parts, last)
+    return Group(*parts, facts("Model and where to look next", [*_model(summary), *where.items()]))
 
 
-def _facts(summary: Summary) -> Table:
-    facts = _grid("Batches and wafers")
+def _batches_and_wafers(summary: Summary) -> Iterator[tuple[str, str]]:
     if files := summary.get("files"):
         for name in ("received", "accepted", "quarantined"):
-            facts.add_row(f"files {name}", f"{files[name]}")
+            yield f"files {name}", f"{files[name]}"
         for code, count in files["quarantined_by_reason"].items():
-            facts.add_row(f"  {code}", f"{count}")
+            yield f"  {code}", f"{count}"
     if to_score := summary.get("files_to_score"):
         for name in ("received", "accepted", "quarantined"):
-            facts.add_row(f"files to score, {name}", f"{to_score[name]}")
+            yield f"files to score, {name}", f"{to_score[name]}"
     if wafers := summary.get("wafers"):
-        facts.add_row("wafers stored", f"{wafers['stored']:,}, {wafers['faulty']} faulty")
-    if table := summary.get("table"):
-        facts.add_row("wafers trained on", f"{table['wafers']:,}, {table['superseded_rows']} rows superseded")
+        yield "wafers stored", f"{wafers['stored']:,}, {wafers['faulty']} faulty"
+    if trained_on := summary.get("table"):
+        yield "wafers trained on", f"{trained_on['wafers']:,}, {trained_on['superseded_rows']} rows superseded"
     if clusters := summary.get("clusters"):
         knee = "the knee" if clusters["elbow_is_knee"] else "no knee: the default"
-        facts.add_row("elbow", f"k = {clusters['elbow_k']}, {knee}")
+        yield "elbow", f"k = {clusters['elbow_k']}, {knee}"
         for size in clusters["sizes"]:
-            facts.add_row(f"  cluster {size['cluster']}", f"{size['wafers']:,} wafers, {size['faulty_wafers']} faulty")
-    return facts
+            yield f"  cluster {size['cluster']}", f"{size['wafers']:,} wafers, {size['faulty_wafers']} faulty"
 
 
-def _members(members: list[Mapping[str, Any]]) -> Table:
-    table = Table("group", "member", "weight", "AUC", "average precision", "log loss", title="Members")
-    for row in members:
-        figures = (f"{row[name]:.3f}" for name in ("weight", "auc", "average_precision", "log_loss"))
-        table.add_row(row["group"], row["member"], *figures)
-    return table
+def _model(summary: Summary) -> Iterator[tuple[str, str]]:
+    if registered := summary.get("registered"):
+        yield "registered", f"{registered['model']} version {registered['version']}, alias {registered['alias']}"
+        yield "policy", f"{registered['policy']}: alarm from {registered['alarm_threshold']:.3f} on"
+    if champion := summary.get("champion"):
+        version = champion["version"]
+        yield "champion", "none yet" if version is None else f"version {version}"
+        for reason in champion["reasons"]:
+            yield f"  {champion['decision']}", reason
 
 
-def _scored(predictions: list[Mapping[str, Any]]) -> Table:
+def _members(members: list[Mapping[str, Any]]) -> RenderableType:
+    figures = ("weight", "auc", "average_precision", "log_loss")
+    rows = ((row["group"], row["member"], *(f"{row[name]:.3f}" for name in figures)) for row in members)
+    return table(("group", "member", "weight", "AUC", "average precision", "log loss"), rows, title="Members")
+
+
+def _scored(predictions: list[Mapping[str, Any]]) -> RenderableType:
     title = "Scored batches" if len(predictions) < LISTED else f"The latest {LISTED} scored batches"
-    table = Table("batch", "wafers", "alarms", "highest probability", "bundle", title=title)
-    for row in predictions:
-        highest = f"{row['highest_probability']:.3f}"
-        table.add_row(row["batch"], f"{row['wafers']}", f"{row['alarms']}", highest, f"version {row['bundle_version']}")
-    return table
-
-
-def _grid(title: str) -> Table:
-    table = Table(title=title, show_header=False, box=None, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column(style="bold")
-    return table
-
-
-def _quality(quality: Mapping[str, Any]) -> Table:
-    metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]] = quality["metrics"]
-    table = Table(
-        "metric",
-        *(_PROTOCOLS[protocol] for protocol in metrics),
-        title="Quality of the bundle, 95% intervals",
+    rows = (
+        (
+            row["batch"],
+            row["wafers"],
+            row["alarms"],
+            f"{row['highest_probability']:.3f}",
+            f"version {row['bundle_version']}",
+        )
+        for row in predictions
     )
-    for name in next(iter(metrics.values())):
-        table.add_row(name.replace("_", " "), *(_figure(metrics[protocol][name]) for protocol in metrics))
-    return table
+    return table(("batch", "wafers", "alarms", "highest probability", "bundle"), rows, title=title)
+
+
+def _quality(quality: Mapping[str, Any]) -> RenderableType:
+    metrics: Mapping[str, Mapping[str, Mapping[str, float | None]]] = quality["metrics"]
+    headers = ("metric", *(_PROTOCOLS[protocol] for protocol in metrics))
+    rows = (
+        (name.replace("_", " "), *(_figure(metrics[protocol][name]) for protocol in metrics))
+        for name in next(iter(metrics.values()))
+    )
+    return table(headers, rows, title="Quality of the bundle, 95% intervals")
 
 
 def _figure(estimate: Mapping[str, float | None]) -> str:

@@ -32,11 +32,11 @@ def turn_to_train(settings: Settings, instance: dg.DagsterInstance, run_id: str)
     """
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with (settings.state_dir / "training.lock").open("a+") as lock:
-        said = None
+        announced = None
         while ahead := _of_the_command_line(lock, run_id) or _of_the_daemon(instance):
-            if ahead != said:
+            if ahead != announced:
                 console.print(f"Waiting for the training {ahead} to end. Ctrl-C gives up.")
-                said = ahead
+                announced = ahead
             time.sleep(LOOK_SECONDS)
         yield
 

@@ -77,13 +77,20 @@ def batch_ranges(
     return partition_ranges(known_batches(instance, line), batches, between)
 
 
-def range_between(instance: dg.DagsterInstance, line: Line, first: str | None, last: str | None) -> PartitionRange:
+def range_between(
+    instance: dg.DagsterInstance, line: Line, first: str | None, last: str | None
+) -> PartitionRange | None:
     """Return all known batches from one to another one; without them, from the first and to the last of all.
+
+    Returns
+    -------
+    PartitionRange or None
+        None where the line knows no batch yet.
 
     Raises
     ------
     UnknownBatchError
-        The line knows no such batch, or none at all.
+        The line knows no such batch.
     EmptyRangeError
         `first` came after `last`.
     """
@@ -92,6 +99,8 @@ def range_between(instance: dg.DagsterInstance, line: Line, first: str | None, l
         if batch is not None and batch not in keys:
             raise UnknownBatchError(line, batch)
     chosen = keys[keys.index(first) if first else 0 : keys.index(last) + 1 if last else None]
+    if not keys:
+        return None
     if not chosen:
-        raise EmptyRangeError(f"{first!r} came after {last!r}." if keys else f"the {line} line knows no batch yet.")
+        raise EmptyRangeError(f"{first!r} came after {last!r}.")
     return PartitionRange(chosen[0], chosen[-1])

@@ -1,4 +1,9 @@
-"""Serves the reports in the lake bucket to a browser on this machine; in production the S3 console does."""
+"""Serves the reports in the lake bucket to a browser on this machine; in production the S3 console does.
+
+Which keys are pages, under which address and with which headers belongs here. What a report says does not: that is
+`wafer_assets.domain.report`, and the step that scores a batch puts it into the lake. Neither does the scoring server,
+which is `resources.scoring_server`.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,0 +1,96 @@
+"""`wafer quarantine` on real stores: refused files, their reasons, and another try."""
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from resources.mongo import WaferStore
+from resources.s3 import S3Store
+from schemas.loader import load_schema
+from tests.shell import call
+from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.settings import Settings
+
+HOSTILE = "[/x] [bold]\x1b[31m:smile:‮"
+
+
+@pytest.mark.usefixtures("stores")
+def test_the_quarantine_of_a_new_platform_is_empty() -> None:
+    assert "empty" in call("quarantine", "list").output
+    assert json.loads(call("quarantine", "list", "--json").stdout) == []
+    assert "empty" in call("quarantine", "replay").output
+
+
+@pytest.mark.usefixtures("stores")
+def test_an_unknown_batch_is_answered_with_what_to_do() -> None:
+    for command in ("show", "replay"):
+        unknown = call("quarantine", command, "nothing.csv")
+        assert unknown.exit_code == 1
+        assert "wafer quarantine list" in unknown.output
+
+
+def refuse(settings: Settings, name: str, column: str) -> None:
+    """Land and ingest a file that has one column too many."""
+    (batch,) = simulate_batches(1, 3, line="training", schema=load_schema("training"), seed=2)
+    header, rest = batch.content.split(b"\n", 1)
+    rows = b"\n".join(line + b",1" if line else line for line in rest.split(b"\n"))
+    content = header + b"," + column.encode() + b"\n" + rows
+    store = S3Store(settings)
+    store.put(store.landing, f"training/{name}", content)
+    assert call("ingest").exit_code == 0
+
+
+def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings) -> None:
+    name = f"[bold] [red]{'long' * 40}.csv"
+    refuse(stores, name, HOSTILE)
+    listed, shown = call("quarantine", "list"), call("quarantine", "show", name)
+    assert (listed.exit_code, shown.exit_code) == (0, 0), shown.output
+    assert any(name in line and "file_name_invalid" in line for line in listed.stdout.splitlines())
+    assert shown.stdout.splitlines()[0] == name
+    assert shown.stdout.rstrip().splitlines()[-1].endswith(f"quarantined_batches/{name}/{name}")
+    assert "[/x] [bold]" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert "‮" not in shown.stdout
+
+    (listed_document,) = json.loads(call("quarantine", "list", "--json").stdout)
+    assert listed_document["batch"] == name
+    assert listed_document["refused_at"].endswith("Z")
+    document = json.loads(call("quarantine", "show", "--json", name).stdout)
+    assert document["kept_as"].endswith(f"/{name}/{name}")
+    assert {reason["code"] for reason in document["reasons"]} == set(listed_document["codes"])
+    assert [sorted(reason) for reason in document["reasons"]] == [["code", "column", "found", "remedy", "row"]] * len(
+        document["reasons"]
+    )
+
+
+def test_quarantined_files_are_replayed_after_a_change_of_the_contract(
+    stores: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = load_schema("training")
+    (batch,) = simulate_batches(1, 6, line="training", schema=schema, seed=2)
+    frame = pd.read_csv(io.BytesIO(batch.content))
+    frame["Sensor-1"] = None
+    file = tmp_path / batch.name
+    frame.to_csv(file, index=False)
+    assert "Sensor-1" not in schema.optional_columns
+    call("upload", file)
+    call("ingest")
+    assert "column_empty" in call("quarantine", "list").output
+    assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output
+
+    # The landing bucket has been emptied since, and the contract allows for the broken sensor now.
+    store = S3Store(stores)
+    store.delete(store.landing, f"training/{batch.name}")
+    wider = schema.model_copy(update={"optional_columns": (*schema.optional_columns, "Sensor-1")})
+    monkeypatch.setattr(
+        "wafer_assets.definitions.load_schema", lambda line: wider if line == "training" else load_schema(line)
+    )
+    replayed = call("quarantine", "replay", batch.name).output
+    assert "1 files put back into the landing bucket" in replayed
+    assert "1 of 1 batches are accepted now" in replayed
+    assert len(WaferStore(stores).read_batch("training", batch.name)) == 6
+    assert "is empty" in call("quarantine", "replay").output
+    assert "Not in quarantine" in call("quarantine", "replay", batch.name).output

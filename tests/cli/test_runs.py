@@ -1,0 +1,56 @@
+"""Runs over batches: as few as their gaps allow, and what is said of one that fails."""
+
+import click
+import pytest
+
+from tests.landing import land
+from tests.shell import call
+from wafer_assets.cli.instance import RunsArePodsError, dagster_home, open_instance, run_job
+from wafer_assets.cli.runs import require_success, run_batches
+from wafer_assets.settings import Settings
+
+BATCHES = [f"batch {number}.csv" for number in range(3)]
+
+
+def test_batches_are_run_over_in_as_many_runs_as_they_have_gaps(stores: Settings) -> None:
+    with open_instance(stores) as instance:
+        land(stores, instance, dict.fromkeys(BATCHES, b"x"))
+
+        def runs(between: tuple[str, ...] = ()) -> int:
+            before = instance.get_runs_count()
+            run_batches(stores, instance, "training", "ingest_training", [BATCHES[0], BATCHES[2]], between)
+            return instance.get_runs_count() - before
+
+        assert runs() == 2
+        assert runs(between=(BATCHES[1],)) == 1
+
+
+def test_a_run_that_fails_is_told_of_with_the_steps_that_did(stores: Settings) -> None:
+    with open_instance(stores) as instance:
+        result = run_job(stores, instance, "train")
+    with pytest.raises(click.ClickException) as failure:
+        require_success(result)
+    first, step, hint = failure.value.message.splitlines()
+    assert first == f"Run {result.run_id} failed."
+    assert step.startswith("training/wafer_table: ")
+    assert "wafer dev" in hint
+
+
+@pytest.mark.usefixtures("stores")
+def test_no_batch_is_known_before_one_has_landed() -> None:
+    assert "knows no batch" in call("ingest", "--from", "x.csv").output
+
+
+def test_where_runs_are_pods_none_is_recorded(stores: Settings) -> None:
+    pods = stores.model_copy(update={"executor": "kubernetes"})
+    with open_instance(pods) as instance:
+        with pytest.raises(RunsArePodsError):
+            run_job(pods, instance, "train")
+        assert instance.get_runs_count() == 0
+
+
+def test_the_instance_of_a_laptop_is_configured_once(stores: Settings) -> None:
+    config = dagster_home(stores) / "dagster.yaml"
+    config.write_text("# mine\n")
+    assert dagster_home(stores) == config.parent
+    assert config.read_text() == "# mine\n"

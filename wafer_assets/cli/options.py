@@ -1,0 +1,97 @@
+"""Options that several commands share, and values that are refused before anything is started or written."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import click
+
+line_option = click.option(
+    "--line",
+    type=click.Choice(["training", "prediction"]),
+    default="training",
+    show_default=True,
+    help="Files to learn from (labelled) or files to score (unlabelled).",
+)
+from_option = click.option(
+    "--from",
+    "first",
+    metavar="BATCH",
+    help="First batch of a range, in the order of arrival; without it, from the very first.",
+)
+to_option = click.option("--to", "last", metavar="BATCH", help="Last batch of the range; without it, up to the latest.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON document instead, with times in UTC, for programs."
+)
+
+
+def require_all_or_range(everything: bool, first: str | None, last: str | None) -> None:
+    """Refuse a range of all batches."""
+    if everything and (first is not None or last is not None):
+        raise click.UsageError("--all takes all batches: leave out --from and --to, or --all.")
+
+
+class OutFolder(click.Path):
+    """A folder to write files to; it need not exist yet."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, if a folder is there or can be made."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        nearest = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
+        if problem := _problem(nearest):
+            self.fail(problem, param, ctx)
+        return path
+
+
+class OutFile(click.Path):
+    """A file to write, in a folder that exists."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, if its folder is there."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if problem := _problem(path.absolute().parent):
+            self.fail(problem, param, ctx)
+        return path
+
+
+def _problem(folder: Path) -> str | None:
+    if not folder.is_dir():
+        return f"{str(folder)!r} is not a folder."
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"the folder {str(folder)!r} cannot be written to."
+    return None
+
+
+class Sentence(click.ParamType[str]):
+    """A text that says something."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, unless it is empty."""
+        if not str(value).strip():
+            self.fail("it is empty.", param, ctx)
+        return str(value)
+
+
+def require_free_port(host: str, port: int | None) -> None:
+    """Refuse an address that no server can listen on; without a port, for its host alone."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.create_server(address[:2], family=family):
+            pass
+    except (socket.gaierror, UnicodeError) as error:
+        raise click.BadParameter(f"{host!r} is no address of this machine.", param_hint="--host") from error
+    except OSError as error:
+        if port is None:
+            raise click.BadParameter(f"{host!r}: {error.strerror}.", param_hint="--host") from error
+        raise click.BadParameter(
+            f"{port} on {host}: {error.strerror}. Without --port a free one is chosen.", param_hint="--port"
+        ) from error
