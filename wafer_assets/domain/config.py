@@ -17,7 +17,9 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, ge=0, description="Seed of everything random: same table, same seed, same model.")
+    seed: int = Field(
+        0, ge=0, le=2**31 - 1, description="Seed of everything random: same table, same seed, same model."
+    )
     max_missing: float = Field(
         0.5, gt=0, lt=1, description="Sensors with a larger share of missing readings are dropped."
     )
