@@ -8,7 +8,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleVersion, Tracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
@@ -16,15 +16,7 @@ from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
 from wafer_assets.assets.champion import champion
 from wafer_assets.keys import training_key
-from wafer_assets.operations.champion import (
-    ChampionChangedError,
-    PromotionRefusedError,
-    earlier_champions,
-    promote,
-    require_champion,
-    rollback,
-)
-from wafer_assets.operations.registration import OtherTableError, require_same_wafers
+from wafer_assets.operations.champion import promote, rollback
 from wafer_assets.settings import Settings
 
 ORIGIN = Provenance("a training", "some hyperparameters", "a table")
@@ -137,28 +129,6 @@ def test_the_evidence_is_in_mlflow(tracking: Tracking, log: PromotionLog) -> Non
     assert [file.path for file in client.list_artifacts(run_id, "plots")] == ["plots/promotion.png"]
 
 
-def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: Tracking, log: PromotionLog) -> None:
-    versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
-    for version in versions:
-        promote(tracking, log, version, by="me", reason="by hand", figures={})
-    first = tracking.content_of(versions[0])
-
-    assert rollback(tracking, log, by="me", reason="too many alarms").version == 2
-    assert rollback(tracking, log, by="me", reason="still").version == 1
-    champion_now = tracking.version(CHAMPION)
-    assert champion_now is not None
-    assert tracking.content_of(champion_now) == first != tracking.content_of(versions[1])
-    with pytest.raises(PromotionRefusedError, match="first champion"):
-        rollback(tracking, log, by="me", reason="once more")
-
-    promote(tracking, log, versions[1], by="me", reason="by hand", figures={})
-    promote(tracking, log, versions[2], by="me", reason="by hand", figures={})
-    with pytest.raises(PromotionRefusedError, match="Version 9 was not champion before version 3; 1, 2 was"):
-        rollback(tracking, log, by="me", reason="skip one", to=9)
-    assert rollback(tracking, log, by="me", reason="skip one", to=1).version == 1
-    assert [record.action for record in log.history(versions[0].name)].count("rollback") == 3
-
-
 def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: PromotionLog) -> None:
     for skill in (1, 4):
         challenge(tracking, skill)
@@ -167,28 +137,6 @@ def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: P
     found = decide(tracking, log)
     assert (found["decision"], current(tracking)) == ("keep", 1)
     assert "rolled back by an engineer: It alarms at every wafer of tool 3." in str(found["reasons"])
-
-
-def test_changes_that_make_no_sense_are_refused(tracking: Tracking, log: PromotionLog) -> None:
-    with pytest.raises(PromotionRefusedError, match="no champion to roll back"):
-        rollback(tracking, log, by="me", reason="why not")
-    version = challenge(tracking, 1)
-    with pytest.raises(PromotionRefusedError, match="needs a reason"):
-        promote(tracking, log, version, by="me", reason=" ", figures={})
-    promote(tracking, log, version, by="me", reason="by hand", figures={})
-    with pytest.raises(PromotionRefusedError, match="champion already"):
-        promote(tracking, log, version, by="me", reason="by hand", figures={})
-    assert len(log.history(version.name)) == 1
-
-
-def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: Tracking, log: PromotionLog) -> None:
-    from mlflow import MlflowClient
-
-    version = challenge(tracking, 1)
-    MlflowClient(tracking.settings.tracking_uri).delete_model_version(version.name, str(version.version))
-    with pytest.raises(BundleUnusableError):
-        promote(tracking, log, version, by="me", reason="by hand", figures={})
-    assert log.history(version.name) == []
 
 
 def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, log: PromotionLog) -> None:
@@ -215,33 +163,6 @@ def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_t
     assert "version 1, cannot be read" in str(found["reasons"])
 
 
-def test_a_switch_that_was_cut_off_is_repeated(
-    tracking: Tracking, log: PromotionLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = challenge(tracking, 1), challenge(tracking, 4)
-    promote(tracking, log, first, by="me", reason="by hand", figures={})
-    with monkeypatch.context() as cut:
-        cut.setattr(Tracking, "set_alias", lambda *_: (_ for _ in ()).throw(ConnectionError("gone")))
-        with pytest.raises(ConnectionError):
-            promote(tracking, log, second, by="me", reason="by hand", figures={})
-    assert current(tracking) == 1
-    assert earlier_champions(log.history(first.name), 1) == []
-
-    promote(tracking, log, second, by="me", reason="by hand", figures={})
-    assert earlier_champions(log.history(first.name), 2) == [1]
-    assert rollback(tracking, log, by="me", reason="too many alarms").version == 1
-
-
-def test_a_bundle_is_not_registered_with_the_evaluation_of_another_table() -> None:
-    out_of_fold = results(1)
-    table = out_of_fold.loc[out_of_fold["repeat"] == 0, ["wafer", "faulty"]]
-    require_same_wafers(out_of_fold, table.sample(frac=1, random_state=0))
-    corrected = table.assign(faulty=table["faulty"].where(table["wafer"] != "Wafer-3", 1))
-    for other, different in ((table.iloc[1:], 1), (corrected, 1), (table.assign(wafer="x" + table["wafer"]), 800)):
-        with pytest.raises(OtherTableError, match=rf"another table: {different} wafers.*training/evaluation again"):
-            require_same_wafers(out_of_fold, other)
-
-
 def test_a_training_judges_its_own_version_and_not_the_newest(tracking: Tracking, log: PromotionLog) -> None:
     own = challenge(tracking, 2)
     newest = challenge(tracking, 5)
@@ -260,13 +181,3 @@ def test_a_version_that_is_not_what_the_training_registered_is_not_judged(
         decide(tracking, log, version, origin=other)
     assert log.history(version.name) == []
     assert current(tracking) is None
-
-
-def test_a_comparison_with_a_champion_that_is_no_more_decides_nothing(tracking: Tracking, log: PromotionLog) -> None:
-    versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
-    promote(tracking, log, versions[0], by="me", reason="by hand", figures={})
-    compared_with = tracking.version(CHAMPION)
-    require_champion(tracking, versions[1], compared_with)
-    promote(tracking, log, versions[2], by="me", reason="by hand", figures={})
-    with pytest.raises(ChampionChangedError, match="the champion, version 1, which now is version 3"):
-        require_champion(tracking, versions[1], compared_with)

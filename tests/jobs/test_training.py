@@ -1,22 +1,33 @@
-"""Where the steps of a training run, and what their pods get."""
+"""What the jobs of the training line make, and where their steps run."""
 
 import dagster as dg
 import pytest
-from kubernetes.client import V1ResourceRequirements
 
 from jobs.pod_sizes import STEPS
-from jobs.training import TRAIN_END_TO_END, training_jobs
+from jobs.training import training_jobs
+from resources.trainings import POOL
 from wafer_assets.definitions import build_defs
 from wafer_assets.settings import Settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    return build_defs(Settings())
+
+
+def assets_of(defs: dg.Definitions, job: str) -> set[str]:
+    """Return the assets of the training line that a job makes."""
+    keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
+    assert {key.path[0] for key in keys} == {"training"}
+    return {key.path[1] for key in keys}
+
+
+@pytest.fixture(scope="module")
 def on_kubernetes() -> dg.Definitions:
     return build_defs(Settings(executor="kubernetes"))
 
 
-def test_a_laptop_runs_all_steps_in_one_process() -> None:
-    defs = build_defs(Settings())
+def test_a_laptop_runs_all_steps_in_one_process(defs: dg.Definitions) -> None:
     executors = {job.name: defs.resolve_job_def(job.name).executor_def for job in training_jobs("in_process")}
     assert set(executors.values()) == {dg.in_process_executor}
 
@@ -37,32 +48,6 @@ def test_on_kubernetes_training_gets_a_pod_per_step_and_ingestion_and_scoring_do
     }
 
 
-def ops_of(graph: dg.GraphDefinition) -> set[str]:
-    found: set[str] = set()
-    for node in graph.nodes:
-        inner = node.definition
-        found |= ops_of(inner) if isinstance(inner, dg.GraphDefinition) else {node.name}
-    return found
-
-
-def test_every_size_belongs_to_a_step_and_every_step_that_computes_has_one(on_kubernetes: dg.Definitions) -> None:
-    steps = ops_of(on_kubernetes.resolve_job_def(TRAIN_END_TO_END).graph)
-    assert set(STEPS) <= steps
-    # What is left only counts or names things.
-    assert steps - set(STEPS) == {
-        "wafer_groups",
-        "training__batch_ledger_all_accounted_for",
-        "training__wafer_table_both_outcomes",
-    }
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_a_step_reserves_the_memory_it_may_use(name: str) -> None:
-    resources = V1ResourceRequirements(**STEPS[name].k8s_config["container_config"]["resources"])
-    assert resources.requests["memory"] == resources.limits["memory"] == f"{STEPS[name].memory_mib}Mi"
-    assert "cpu" not in resources.limits
-
-
 def test_one_run_may_give_a_step_more_memory(on_kubernetes: dg.Definitions) -> None:
     job = on_kubernetes.resolve_job_def("train")
     given = {"execution": {"config": {"memory_mib": {"fit_group": 9000}}}}
@@ -75,3 +60,33 @@ def test_a_step_that_does_not_exist_gets_no_memory(on_kubernetes: dg.Definitions
     job = on_kubernetes.resolve_job_def("train")
     with pytest.raises(dg.DagsterInvalidConfigError, match="fit_groups"):
         dg.validate_run_config(job, {"execution": {"config": {"memory_mib": {"fit_groups": 9000}}}})
+
+
+def test_all_steps_of_the_modelling_line_are_in_its_pool(defs: dg.Definitions) -> None:
+    job = defs.resolve_job_def("train")
+    outside = {node.name for node in job.all_node_defs if isinstance(node, dg.OpDefinition) and node.pool != POOL}
+    # The table follows the ledger also while a training goes on.
+    assert outside == {"training__wafer_table", "training__wafer_table_both_outcomes"}
+
+
+def test_a_training_makes_the_modelling_line_and_from_end_to_end_its_records_too(defs: dg.Definitions) -> None:
+    modelling = assets_of(defs, "train")
+    assert {"wafer_table", "evaluation", "model_bundle", "champion"} <= modelling
+    ingestion = assets_of(defs, "ingest_training")
+    assert ingestion == {"validated_batches", "wafer_records", "batch_ledger"}
+    assert not modelling & ingestion
+    assert assets_of(defs, "train_end_to_end") == modelling | ingestion
+
+
+def test_what_ingests_takes_a_range_of_batch_files_and_a_training_takes_none(defs: dg.Definitions) -> None:
+    partitions = {name: defs.resolve_job_def(name).partitions_def for name in ("ingest_training", "train_end_to_end")}
+    for found in partitions.values():
+        assert isinstance(found, dg.DynamicPartitionsDefinition)
+        assert found.name == "training_batches"
+    assert defs.resolve_job_def("train").partitions_def is None
+
+
+def test_checks_run_with_the_assets_they_judge(defs: dg.Definitions) -> None:
+    job = defs.resolve_job_def("train")
+    checks = {key.name for key in job.asset_layer.asset_graph.asset_check_keys}
+    assert checks == {"both_outcomes", "better_than_chance", "plausible"}

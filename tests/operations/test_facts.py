@@ -1,4 +1,4 @@
-"""The summary of a platform that has scored many batches."""
+"""What the events say: the summary of a platform that has scored many batches, and what one training made."""
 
 import io
 import sqlite3
@@ -14,8 +14,8 @@ from sqlalchemy.pool import Pool
 
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.cli.summary import render_summary
-from wafer_assets.keys import PREDICTIONS
-from wafer_assets.operations.facts import LISTED, read_summary
+from wafer_assets.keys import PREDICTIONS, training_key
+from wafer_assets.operations.facts import LISTED, latest_metadata, read_summary, training_metadata
 from wafer_assets.settings import Settings
 
 LEDGER = {
@@ -152,3 +152,33 @@ def test_the_champion_is_the_one_of_now_whatever_a_later_training_decided(instan
     report("champion", training="a training", decision="keep", reasons="- It is no better.")
     report("champion", decision="promote", reasons="- By a person: It is needed.", champion_version=1)
     assert read_summary(instance)["champion"]["version"] == 1
+
+
+def test_facts_of_a_training_are_not_those_of_what_came_after_it(instance: dg.DagsterInstance) -> None:
+    key = training_key("wafer_table")
+    for training, rows in (("first", 1), ("second", 2)):
+        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata={"training": training, "rows": rows}))
+    facts = {name: training_metadata(instance, key, name)["rows"].value for name in ("first", "second", "third")}
+    assert facts == {"first": 1, "second": 2, "third": 2}, "of a training that made none, the latest"
+
+
+def test_an_asset_that_was_never_materialized_has_no_facts(instance: dg.DagsterInstance) -> None:
+    assert latest_metadata(instance, training_key("wafer_table")) == {}
+    assert training_metadata(instance, training_key("wafer_table"), "a training") == {}
+    assert set(read_summary(instance)) == {"files_to_score", "predictions"}
+
+
+def test_the_summary_tells_of_the_training_that_registered_the_latest_bundle(instance: dg.DagsterInstance) -> None:
+    def report_table(training: str, rows: int) -> None:
+        facts = {"training": training, "dagster/row_count": rows, "faulty_wafers": 1, "superseded_rows": 0}
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(training_key("wafer_table"), metadata={**facts, "content_hash": training})
+        )
+
+    report_table("first", 100)
+    bundle = dict.fromkeys(("model", "alias", "policy", "mlflow_run_id"), "a text")
+    facts = {**bundle, "training": "first", "version": 1, "alarm_threshold": 0.1}
+    instance.report_runless_asset_event(dg.AssetMaterialization(training_key("model_bundle"), metadata=facts))
+    report_table("second", 200)  # another training has begun since
+    table = read_summary(instance)["table"]
+    assert (table["wafers"], table["content_hash"]) == (100, "first")

@@ -22,15 +22,12 @@ from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, Tracking
 from resources.promotions import PromotionLog
 from resources.run_launcher import RunProcess
-from resources.trainings import POOL
 from tests.conftest import environment_of
 from tests.landing import land
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.keys import training_key
-from wafer_assets.operations.facts import training_metadata
 from wafer_assets.settings import Settings
 
 FAST = {"forest_trees": 5, "xgboost_trees": 5, "folds": 2}
@@ -257,18 +254,3 @@ def test_the_queue_of_a_laptop_holds_trainings_back_while_one_is_at_work(
 
     counter()  # the first look gives the pools their limits
     assert counter().is_blocked(queued) == waits
-
-
-def test_all_steps_of_the_modelling_line_are_in_its_pool() -> None:
-    job = build_defs(Settings()).resolve_job_def("train")
-    outside = {node.name for node in job.all_node_defs if isinstance(node, dg.OpDefinition) and node.pool != POOL}
-    # The table follows the ledger also while a training goes on.
-    assert outside == {"training__wafer_table", "training__wafer_table_both_outcomes"}
-
-
-def test_facts_of_a_training_are_not_those_of_what_came_after_it(instance: dg.DagsterInstance) -> None:
-    key = training_key("wafer_table")
-    for training, rows in (("first", 1), ("second", 2)):
-        instance.report_runless_asset_event(dg.AssetMaterialization(key, metadata={"training": training, "rows": rows}))
-    facts = {name: training_metadata(instance, key, name)["rows"].value for name in ("first", "second", "third")}
-    assert facts == {"first": 1, "second": 2, "third": 2}, "of a training that made none, the latest"
