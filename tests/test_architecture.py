@@ -1,4 +1,4 @@
-"""The rules of the house: which folder may import which, and what loading the definitions may cost."""
+"""The rules of the house: which folder may import which, what loading may cost, and where the tests are."""
 
 import ast
 import subprocess
@@ -22,6 +22,19 @@ LAYERS = (
     ("wafer_assets.cli", "wafer_assets.web"),
 )
 HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops", "apprise"}
+WITHOUT_TESTS = {
+    "wafer_assets.automation": "its conditions are evaluated by tests/sensors/test_automation.py",
+    "wafer_assets.cli": "it only gathers the commands, and tests/cli/test_help.py walks through all of them",
+    "wafer_assets.definitions": "it only assembles, and every test that runs a job loads it",
+    "wafer_assets.keys": "it only names, and every test that looks into a store finds things by these names",
+}
+"""Modules that need no test file of their own, and why."""
+# To be emptied: what has no test file of its own yet.
+TESTS_ARE_MISSING = {
+    *("resources.batch_documents", "resources.bundle_pyfunc", "resources.champion", "resources.model_config"),
+    *("resources.predictions", "resources.wafer_table"),
+    "wafer_assets.cli.instance",
+}
 SERVICES = {"dagster", "boto3", "botocore", "pymongo", "mlflow", "dagster_mlflow", "dagster_aws"}
 
 
@@ -78,3 +91,41 @@ def test_loading_the_definitions_imports_no_heavy_library() -> None:
         [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert not HEAVY & set(loaded)
+
+
+def only_gathers(file: Path) -> bool:
+    """Return whether a package's own module holds nothing but its docstring and imports."""
+    inside = ast.parse(file.read_text()).body
+    return file.name == "__init__.py" and all(
+        isinstance(node, ast.Import | ast.ImportFrom | ast.Expr)
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        for node in inside
+    )
+
+
+def mirrors(file: Path) -> list[Path]:
+    """Return where the tests of a module may be: in its mirror, or in one file for all of a package in a folder."""
+    module = file.parent if file.name == "__init__.py" else file
+    inner = [part for part in module.relative_to(ROOT).with_suffix("").parts if part != "wafer_assets"]
+    if module == file.parent and len(inner) == 1:
+        inner = [*inner, *inner]  # a folder's own module is tested inside the folder
+    own = Path("tests", *inner[:-1], f"test_{inner[-1]}.py")
+    return [own, Path("tests", inner[0], f"test_{inner[1]}.py")] if len(inner) > 2 else [own]
+
+
+def test_every_module_has_its_test_file_at_the_same_place_among_the_tests() -> None:
+    excepted = WITHOUT_TESTS.keys() | TESTS_ARE_MISSING
+    missing = {
+        module: mirrors(file)[0]
+        for module, file in modules()
+        if not only_gathers(file)
+        and not any((ROOT / place).exists() for place in mirrors(file))
+        and module not in excepted
+    }
+    lines = "".join(f"\n  {module}: {place}" for module, place in missing.items())
+    assert not missing, f"Write what is missing, or say in WITHOUT_TESTS why it is not needed:{lines}"
+
+
+def test_exceptions_name_modules_that_there_are() -> None:
+    gone = (WITHOUT_TESTS.keys() | TESTS_ARE_MISSING) - {module for module, _ in modules()}
+    assert not gone, f"Take {sorted(gone)} from the exceptions: there are no such modules"
