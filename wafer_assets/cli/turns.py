@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import dagster as dg
-from dagster._core.storage.tags import POOL_TAG_PREFIX
 
+from resources.adapters.dagster import POOL_TAG_PREFIX
 from resources.run_launcher import RunProcess
 from resources.trainings import POOL
 from wafer_assets.cli.console import console

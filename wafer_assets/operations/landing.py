@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from resources.adapters.dagster import latest_tag_by_partition
 from resources.mongo import BatchManifest
 from resources.predictions import ScoredBatch
 from resources.s3 import StoredObject
@@ -67,11 +68,9 @@ def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, Report
     key = dg.AssetKey([line, "raw_batches"])
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
     gone = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
+    versions = latest_tag_by_partition(instance, key, DATA_VERSION)
     return {
-        batch: ReportedFile(tags.get(batch, {}).get(DATA_VERSION, ""), gone.get(batch, 0) > event, event)
+        batch: ReportedFile(versions.get(batch, ""), gone.get(batch, 0) > event, event)
         for batch, event in landed.items()
     }
 
