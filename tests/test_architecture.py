@@ -14,7 +14,13 @@ ROOT = Path(__file__).parents[1]
 # Folders, from the ground up: whatever is in one may import its own and those before it.
 LAYERS = (
     ("schemas", "wafer_assets.domain"),
-    ("wafer_assets.settings", "wafer_assets.keys", "wafer_assets.partitions", "wafer_assets.automation"),
+    (
+        "wafer_assets.layout",
+        "wafer_assets.settings",
+        "wafer_assets.keys",
+        "wafer_assets.partitions",
+        "wafer_assets.automation",
+    ),
     ("resources",),
     ("wafer_assets.operations",),
     ("wafer_assets.checks", "wafer_assets.assets"),

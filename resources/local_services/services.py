@@ -17,6 +17,7 @@ from resources.local_services.processes import POLL_SECONDS, STOP_SECONDS, end, 
 from resources.local_services.service import SERVICES, ServiceError, ServiceName, ServiceStatus, url
 from resources.local_services.state import PROGRAM, StateFolder
 from resources.local_services.supervisor import Answer, Plan
+from wafer_assets.layout import require_layout
 from wafer_assets.settings import S3Settings, Settings
 
 _PORT_TRIES = 3
@@ -39,9 +40,15 @@ class LocalServices:
     ----------
     started
         Whether `up` started the services; False where they already ran.
+
+    Raises
+    ------
+    StateLayoutError
+        The state folder has a layout of another version of the platform.
     """
 
     def __init__(self, settings: Settings, services: Sequence[ServiceName] = SERVICES) -> None:
+        require_layout(settings.state_dir)
         self._settings = settings
         self._services = tuple(services)
         self._folder = StateFolder(settings.state_dir)

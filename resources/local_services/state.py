@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from resources.local_services.identity import Identity
 from resources.local_services.processes import POLL_SECONDS, end
 from resources.local_services.service import ServiceError
+from wafer_assets.layout import make_ready
 from wafer_assets.settings import SERVICES_FILE, SERVICES_LOCK, Settings, services_run
 
 PROGRAM = __package__
@@ -63,9 +64,12 @@ class StateFolder:
         ------
         ServiceError
             It cannot be written.
+        StateLayoutError
+            It has a layout of another version of the platform.
         """
         try:
-            self.log("").parent.mkdir(parents=True, exist_ok=True)
+            make_ready(self.path)
+            self.log("").parent.mkdir(exist_ok=True)
             self.path.chmod(0o700)
             self._lock.touch()
         except OSError as error:

@@ -25,6 +25,7 @@ from resources.trainings import forget
 from wafer_assets import definitions
 from wafer_assets.cli.console import console, terminal_logger, view
 from wafer_assets.cli.turns import turn_to_train
+from wafer_assets.layout import make_ready
 from wafer_assets.settings import Settings
 
 _DAGSTER_YAML = """\
@@ -80,7 +81,8 @@ class RunsArePodsError(RuntimeError):
 def dagster_home(settings: Settings) -> Path:
     """Return the folder of the laptop's Dagster instance, made ready on first use."""
     home = settings.state_dir / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    make_ready(settings.state_dir)
+    home.mkdir(exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text(_DAGSTER_YAML)
