@@ -2,6 +2,8 @@
 
 What may be sent is limited, and what is known of the last hour is kept in the Dagster instance, because the code
 server restarts with every deployment.
+
+What is told, and in which words, is in `sensors.notifications`.
 """
 
 import logging

@@ -3,6 +3,8 @@
 The default one learns of a dead process from the code server that started it. Where that one is gone too, after a
 power cut or a kill of everything, its runs would stay `STARTED` for good, and the batches they hold would wait. And
 it knows nothing of a run that `wafer` makes in its own process: such a run's tags say which process that is.
+
+Runs that are pods have a launcher of dagster-k8s; what their steps need beside it is in `resources.step_pods`.
 """
 
 import os

@@ -3,6 +3,8 @@
 By itself the executor reports a killed pod as a failed job, and leaves it to the reader to find out that it was the
 memory; of a pod that no node has room for it says nothing. A step that fails by itself, in its own code, is not tried
 again: it would fail the same way.
+
+How large the pods are is in `jobs.pod_sizes`.
 """
 
 from collections.abc import Iterator, Sequence

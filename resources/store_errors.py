@@ -1,4 +1,7 @@
-"""Errors of the stores: whose fault they are, and what they say."""
+"""Errors of the stores: whose fault they are, and what they say.
+
+Errors of our own are beside what raises them.
+"""
 
 # What MongoDB says of a document alone: a bad value, a failed validation, too much for a transaction, too large, a
 # duplicate key. What else it refuses, such as for a full disk, a quota or a missing right, it refuses everybody.

@@ -2,6 +2,8 @@
 
 A training is a run with steps of the modelling line, and what re-executes that run: its id is that of the first run.
 What its steps hand on is kept under ``runs/<training>/`` and belongs to it alone, whatever else runs.
+
+How the values are stored is in `resources.io_managers`, and what they are in `wafer_assets.assets`.
 """
 
 from collections.abc import Mapping

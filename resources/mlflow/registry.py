@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
-    from mlflow.pyfunc import PyFuncModel
 
 CHALLENGER = "challenger"
 """Alias of the newest registered bundle: the candidate for promotion."""
@@ -232,14 +231,6 @@ class ModelRegistry(MLflowServer):
         """Let `alias` name `version`, and no other."""
         with self._server() as client:
             client.set_registered_model_alias(version.name, alias, str(version.version))
-
-    def load_bundle(self, version: BundleVersion) -> "PyFuncModel":
-        """Load a version as any consumer would; ``predict`` checks its input against the signature."""
-        with self._server(), tempfile.TemporaryDirectory() as folder:
-            from mlflow import pyfunc
-
-            model: PyFuncModel = pyfunc.load_model(version.uri, dst_path=folder)
-            return model
 
 
 def bundle_signature(sensors: Sequence[str], optional: Collection[str]) -> "ModelSignature":

@@ -11,6 +11,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.conftest import use
+from tests.stored import frame_of
 from wafer_assets.cli import main
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.simulation import simulate_batches
@@ -118,7 +119,7 @@ def test_quarantined_files_are_replayed_after_a_change_of_the_contract(
     replayed = run(wafer, "quarantine", "replay", batch.name).output
     assert "1 files put back into the landing bucket" in replayed
     assert "1 of 1 batches are accepted now" in replayed
-    assert len(WaferStore(settings).read_batch("training", batch.name)) == 6
+    assert len(frame_of(WaferStore(settings), "training", batch.name)) == 6
     assert "is empty" in run(wafer, "quarantine", "replay").output
     assert "Not in quarantine" in wafer.invoke(main, ["quarantine", "replay", batch.name]).output
 
