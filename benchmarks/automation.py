@@ -153,8 +153,8 @@ class Watch:
         from wafer_assets.keys import training_key
 
         now = time.time()
-        for batch in WaferStore(self.settings).etags("training"):
-            self.arrived.setdefault(batch, now)
+        for manifest in WaferStore(self.settings).batches("training"):
+            self.arrived.setdefault(manifest.batch, now)
         event = self.instance.get_latest_materialization_event(training_key("wafer_table"))
         if event and event.asset_materialization:
             rows = int(str(event.asset_materialization.metadata["dagster/row_count"].value))

@@ -138,7 +138,7 @@ def pyfunc_seconds(table: pd.DataFrame) -> float:
     from mlflow import pyfunc
 
     from resources import bundle_pyfunc
-    from resources.mlflow import _signature
+    from resources.mlflow import bundle_signature
     from schemas.loader import load_schema
 
     schema = load_schema("training")
@@ -147,7 +147,7 @@ def pyfunc_seconds(table: pd.DataFrame) -> float:
             f"{folder}/model",
             python_model=bundle_pyfunc.__file__,
             artifacts={"bundle": os.environ[BUNDLE_VARIABLE]},
-            signature=_signature(schema.sensors, schema.optional_columns),
+            signature=bundle_signature(schema.sensors, schema.optional_columns),
             pip_requirements=[],
         )
         model = pyfunc.load_model(f"{folder}/model")

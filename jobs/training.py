@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from jobs.pod_sizes import SMALL, STEPS
+from resources.adapters.dagster import UnresolvedAssetJobDefinition
 from wafer_assets.partitions import BATCHES
 
 INGESTION = dg.AssetSelection.key_prefixes(["training"]) & dg.AssetSelection.groups("ingestion")

@@ -16,6 +16,8 @@ manifest names it, from then on the former one. A storing gives up by itself aft
 than `SWEEP_AFTER` was killed, and whoever stores a batch next, or makes the ledger, deletes what it left.
 
 Manifests and documents of before there were versions have no such field, and are read and replaced like any other.
+
+What the documents say is the business of the stores that keep them: `resources.mongo` and `resources.predictions`.
 """
 
 import time

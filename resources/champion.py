@@ -1,4 +1,7 @@
-"""The bundle that predicts: from the registry to the object that scores."""
+"""The bundle that predicts: from the registry to the object that scores.
+
+Which version that is to be is decided in `wafer_assets.operations.champion`.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -33,12 +33,11 @@ from wafer_assets.keys import training_folder, value_key
 
 if TYPE_CHECKING:
     import pandas as pd
-    from dagster._core.execution.context.system import StepExecutionContext
 
 ROWS = 16_384
 """Rows of a frame that are converted at a time."""
 
-_READ: "WeakKeyDictionary[StepExecutionContext, dict[str, Provenance]]" = WeakKeyDictionary()
+_READ: "WeakKeyDictionary[dg.StepExecutionContext, dict[str, Provenance]]" = WeakKeyDictionary()
 """What each step at work has read, whichever IO manager read it: what it writes comes from that."""
 
 
@@ -156,7 +155,7 @@ class _LakeIOManager(dg.IOManager):
             with suppress(ObjectChangedError):  # then the newer one
                 self._s3.copy(self._s3.lake, latest, self._s3.lake, own)
 
-    def _note(self, name: str, metadata: Mapping[str, str], step: "StepExecutionContext") -> None:
+    def _note(self, name: str, metadata: Mapping[str, str], step: dg.StepExecutionContext) -> None:
         """Note what a step has read, if it may read that."""
         found = Provenance.of(metadata)
         if found is None:

@@ -1,4 +1,7 @@
-"""Run config that several steps share: set once per run as a resource, the same for all of them."""
+"""Run config that several steps share: set once per run as a resource, the same for all of them.
+
+What the hyperparameters mean, and their defaults, is in `wafer_assets.domain.config`.
+"""
 
 import dagster as dg
 from pydantic import Field

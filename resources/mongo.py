@@ -15,6 +15,9 @@ What became of a batch is one document of the collection ``batches``: its manife
 (`resources.batch_documents` says how they change as a whole). For a second or two while a batch is ingested, or for
 half an hour after a process was killed, there are others: a query of one's own that must not count a wafer twice
 joins the two, or asks for ``{"batch": ..., "version": <that of the manifest>}``.
+
+What was predicted of the wafers is in `resources.predictions`, and what was decided on models in
+`resources.promotions`.
 """
 
 from array import array
@@ -231,11 +234,6 @@ class WaferStore(MongoStore):
         found = self._manifests.find(wanted, {"_id": False, "sensors": False})
         return sorted((BatchManifest(**document) for document in found), key=lambda item: item.batch)
 
-    def etags(self, line: Line) -> dict[str, str]:
-        """Return the ETag of the landed file behind each batch's outcome, by batch."""
-        found = self._manifests.find({"line": line}, {"_id": False, "batch": True, "etag": True})
-        return {document["batch"]: document["etag"] for document in found}
-
     def miscounted(self, line: Line, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""
         records = self._records(line)
@@ -267,21 +265,6 @@ class WaferStore(MongoStore):
         sensors: list[str] = document.pop("sensors")
         manifest = BatchManifest(**document)
         return manifest, _frame(rows, sensors) if manifest.status == "accepted" else None
-
-    def read_batch(self, line: Line, batch: str) -> "pd.DataFrame":
-        """Read the frame of an accepted batch.
-
-        Raises
-        ------
-        BatchNotFoundError
-            The batch was never accepted, or is not any more.
-        IncompleteBatchError
-            Records are missing.
-        """
-        _, frame = self.read(line, batch)
-        if frame is None:
-            raise BatchNotFoundError(f"The {line} line has no accepted batch {batch!r}. Ingest it first.")
-        return frame
 
     def read_batches(self, line: Line, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
         """Read the accepted batches of a line by name, one at a time, each with the manifest it belongs to.

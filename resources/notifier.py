@@ -2,6 +2,8 @@
 
 What may be sent is limited, and what is known of the last hour is kept in the Dagster instance, because the code
 server restarts with every deployment.
+
+What is told, and in which words, is in `sensors.notifications`.
 """
 
 import logging
@@ -13,6 +15,7 @@ from time import time
 import dagster as dg
 from pydantic import BaseModel, SecretStr
 
+from resources.adapters.dagster import store_value, stored_value
 from wafer_assets.settings import NotificationSettings
 
 STATE_KEY = "wafer_notifications"
@@ -102,12 +105,12 @@ class Notifier:
 
 
 def _load(instance: dg.DagsterInstance) -> _State:
-    stored = instance.daemon_cursor_storage.get_cursor_values({STATE_KEY}).get(STATE_KEY)
+    stored = stored_value(instance, STATE_KEY)
     return _State.model_validate_json(stored) if stored else _State()
 
 
 def _save(instance: dg.DagsterInstance, state: _State) -> None:
-    instance.daemon_cursor_storage.set_cursor_values({STATE_KEY: state.model_dump_json()})
+    store_value(instance, STATE_KEY, state.model_dump_json())
 
 
 def _held_back(state: _State) -> str:

@@ -9,6 +9,8 @@ A wafer's prediction is one document of the collection ``predictions``::
 
 What scored a batch is one document of ``scored_batches``, with the batch as ``_id``. Those predictions count whose
 ``version`` it names; for what others there may be, see `resources.batch_documents`.
+
+How a wafer is scored is in `wafer_assets.domain.scoring`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -121,11 +123,6 @@ class PredictionStore(MongoStore):
         """Return what scored a batch; None if nothing did."""
         document = self._database["scored_batches"].find_one({"_id": batch}, {"_id": False})
         return ScoredBatch(**document) if document else None
-
-    def of_batch(self, batch: str) -> list[dict[str, Any]]:
-        """Return the predictions of a batch in the order of its rows; empty if it was never scored."""
-        _, documents = self._predictions.read(batch, lambda _, document: document) or (None, [])
-        return sorted(documents, key=lambda document: int(document["row"]))
 
     def of_wafer(self, wafer: str) -> list[dict[str, Any]]:
         """Return all predictions of a wafer, one per batch that holds it, by batch."""

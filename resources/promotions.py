@@ -2,6 +2,8 @@
 
 A decision is one document of the collection ``promotions``, numbered from 1 in the order of the decisions; the
 number is its ``_id``. It is only ever added to, so it tells the whole history of what predicted when.
+
+The decisions themselves are made in `wafer_assets.operations.champion`.
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,8 @@
 The default one learns of a dead process from the code server that started it. Where that one is gone too, after a
 power cut or a kill of everything, its runs would stay `STARTED` for good, and the batches they hold would wait. And
 it knows nothing of a run that `wafer` makes in its own process: such a run's tags say which process that is.
+
+Runs that are pods have a launcher of dagster-k8s; what their steps need beside it is in `resources.step_pods`.
 """
 
 import os
@@ -12,8 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.storage.dagster_run import DagsterRun
+from dagster import DagsterRun, DefaultRunLauncher
+
+from resources.adapters.dagster import (
+    CheckRunHealthResult,
+    DagsterUserCodeUnreachableError,
+    WorkerStatus,
+    code_server_of,
+    instance_of,
+    knows_run,
+)
 
 HOST_TAG = "wafer/host"
 """Run tag of the host whose process makes the run."""
@@ -22,6 +32,8 @@ PROCESS_TAG = "wafer/process"
 """Run tag of that process: its id, the boot of the host, and when in clock ticks after the boot it started."""
 
 PROCESS_IS_GONE = "The process of the command that made this run is gone, such as by a kill or a reboot."
+
+_ANSWER_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,38 +122,36 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
     def terminate(self, run_id: str) -> bool:
         """End a run of the command line as Ctrl-C does, or mark it as canceled if its process is gone."""
-        run = self._instance.get_run_by_id(run_id)
+        instance = instance_of(self)
+        run = instance.get_run_by_id(run_id)
         process = RunProcess.of(run) if run else None
         if run is None or process is None or run.is_finished:
             return bool(super().terminate(run_id))  # type: ignore[no-untyped-call]
         if not process.is_here:
-            self._instance.report_engine_event(
+            instance.report_engine_event(
                 f"Its process is on the host {process.host}. Press Ctrl-C there, or force the termination.", run
             )
             return False
-        self._instance.report_run_canceling(run)
+        instance.report_run_canceling(run)
         if process.is_gone:
-            self._instance.report_run_canceled(run, PROCESS_IS_GONE)
+            instance.report_run_canceled(run, PROCESS_IS_GONE)
         else:
             process.interrupt()
         return True
 
     def _ask_code_server(self, run: DagsterRun) -> CheckRunHealthResult:
         import grpc
-        from dagster._core.errors import DagsterUserCodeUnreachableError
-        from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-        from dagster._serdes import deserialize_value
 
-        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if client is None:
+        server = code_server_of(self, run.run_id)
+        if server is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
-            answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10)
+            known = knows_run(server, run.run_id, _ANSWER_SECONDS)
         except DagsterUserCodeUnreachableError as error:
             # A server that is only slow to answer still runs.
             gone = isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() == grpc.StatusCode.UNAVAILABLE
             status = WorkerStatus.FAILED if gone else WorkerStatus.RUNNING
             return CheckRunHealthResult(status, "The code server that ran it does not answer.")
-        if deserialize_value(answer, CanCancelExecutionResult).can_cancel:
+        if known:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "Its process is gone.")

@@ -1,4 +1,7 @@
-"""Object storage: everything the platform does with S3 goes through `S3Store`."""
+"""Object storage: everything the platform does with S3 goes through `S3Store`.
+
+Which objects there are is in `wafer_assets.keys`, and how assets' values become objects in `resources.io_managers`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

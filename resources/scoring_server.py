@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
+from resources.adapters import mlflow as adapter
 from resources.champion import NoChampionError, load_bundle
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from schemas.loader import load_schema
@@ -61,7 +61,7 @@ class RefusedRequest(MlflowException):
     """A request that is not wafers of this model; the server answers 400 with the reason."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason, INVALID_PARAMETER_VALUE)
+        super().__init__(reason, adapter.INVALID_PARAMETER_VALUE)
         self.reason = reason
 
     def serialize_as_json(self) -> str:
@@ -69,13 +69,6 @@ class RefusedRequest(MlflowException):
         # MLflow puts the data that was sent before the message.
         self.message = self.reason
         return str(super().serialize_as_json())  # type: ignore[no-untyped-call]
-
-
-class _NoSignature:
-    """What the scoring server asks of a pyfunc's metadata; without a schema it parses a request as it is."""
-
-    def get_input_schema(self) -> None:
-        """Return that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +122,7 @@ class ServedBundle:
     def __init__(self, bundle: Bundle, version: int) -> None:
         self.bundle = bundle
         self.version = version
-        self.metadata = _NoSignature()
+        self.metadata = adapter.NoSignature()
         self._columns = pd.Index(bundle.model.feature_names_in_, dtype=object)
         self._schema = load_schema("prediction")
         self._scoring, self._queueing = Lock(), Lock()
@@ -299,15 +292,9 @@ class ServedBundle:
 
 def scoring_app(served: ServedBundle) -> FastAPI:
     """Return MLflow's scoring server for a model; there is one in a process."""
-    from mlflow.pyfunc import scoring_server
-
-    scoring_server.parse_csv_input = served.read_csv
-    scoring_server.infer_and_parse_data = served.read_json
     # The loop that takes requests in and hands answers out must not wait 5 ms for a thread that scores.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    # All it asks of a pyfunc is `predict` and the metadata's schema.
-    server: FastAPI = scoring_server.init(served)  # type: ignore[arg-type]
-    return server
+    return adapter.scoring_app(served)
 
 
 def app() -> FastAPI:

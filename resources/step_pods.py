@@ -3,31 +3,34 @@
 By itself the executor reports a killed pod as a failed job, and leaves it to the reader to find out that it was the
 memory; of a pod that no node has room for it says nothing. A step that fails by itself, in its own code, is not tried
 again: it would fail the same way.
+
+How large the pods are is in `jobs.pod_sizes`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import DagsterEvent, EngineEventData
-from dagster._core.execution.context.system import IStepContext
-from dagster._core.execution.plan.objects import StepRetryData
-from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.executor.step_delegating import (
+from dagster import DagsterEvent
+
+from resources.adapters import dagster_k8s as k8s
+from resources.adapters.dagster import SerializableErrorInfo
+from resources.adapters.dagster_k8s import (
     CheckStepHealthResult,
+    EngineEventData,
+    IStepContext,
+    K8sStepHandler,
+    KnownExecutionState,
     StepDelegatingExecutor,
     StepHandler,
     StepHandlerContext,
+    StepRetryData,
 )
-from dagster_k8s.executor import K8sStepHandler, k8s_job_executor
-from dagster_shared.error import SerializableErrorInfo
 
 if TYPE_CHECKING:
     from kubernetes.client import V1Pod
 
 _TRIES = 2
-_CONFIG: Any = k8s_job_executor.config_schema
 _HEALTH_SECONDS = 10
 
 
@@ -61,14 +64,13 @@ class ExplainedStepHandler(StepHandler):
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         """Ask whether the step's job runs; of one that does not, say why."""
         result = self._handler.check_step_health(step_handler_context)
-        job = self._handler._get_k8s_step_job_name(step_handler_context)
-        namespace = self._handler._get_container_context(step_handler_context).namespace
-        pods = self._handler._api_client.get_pods_in_job(job, namespace)
+        job = k8s.job_of(self._handler, step_handler_context)
+        pods = k8s.pods_of(self._handler, step_handler_context)
         if result.is_healthy:
             reasons = why_waiting(pods)
             if reasons and job not in self._told:
                 self._told.add(job)
-                step = step_handler_context.get_step_context(self._handler._get_step_key(step_handler_context))
+                step = k8s.step_of(self._handler, step_handler_context)
                 DagsterEvent.engine_event(step, f"{step.step.key} waits: {reasons[0]}", EngineEventData())
             return result
         return CheckStepHealthResult.unhealthy(" ".join([str(result.unhealthy_reason), *why_dead(pods)]))
@@ -122,21 +124,18 @@ class LostStepExecutor(StepDelegatingExecutor):
 
 @dg.executor(
     name="step_pods",
-    config_schema=_CONFIG,
-    requirements=multiple_process_executor_requirements(),
+    config_schema=k8s.EXECUTOR_CONFIG,
+    requirements=dg.multiple_process_executor_requirements(),
 )
 def step_pods(context: dg.InitExecutorContext) -> LostStepExecutor:
     """Run every step as a Kubernetes job; takes the configuration of `dagster_k8s.k8s_job_executor`."""
-    create: Any = k8s_job_executor.executor_creation_fn
-    executor: StepDelegatingExecutor = create(context)
-    handler = executor._step_handler
-    assert isinstance(handler, K8sStepHandler)
+    executor = k8s.create_executor(context)
     return LostStepExecutor(
-        ExplainedStepHandler(handler),
+        ExplainedStepHandler(k8s.step_handler_of(executor)),
         retries=executor.retries,
         check_step_health_interval_seconds=_HEALTH_SECONDS,
-        max_concurrent=executor._max_concurrent,
-        tag_concurrency_limits=executor._tag_concurrency_limits,
+        max_concurrent=k8s.max_concurrent_of(executor),
+        tag_concurrency_limits=k8s.tag_limits_of(executor),
         should_verify_step=True,
         step_dependency_config=executor.step_dependency_config,
     )

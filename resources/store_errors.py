@@ -1,4 +1,7 @@
-"""Errors of the stores: whose fault they are, what they say, and when to try again at once."""
+"""Errors of the stores: whose fault they are, what they say, and when to try again at once.
+
+Errors of our own are beside what raises them.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -2,6 +2,8 @@
 
 A training is a run with steps of the modelling line, and what re-executes that run: its id is that of the first run.
 What its steps hand on is kept under ``runs/<training>/`` and belongs to it alone, whatever else runs.
+
+How the values are stored is in `resources.io_managers`, and what they are in `wafer_assets.assets`.
 """
 
 from collections.abc import Mapping
@@ -9,9 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
+from resources.adapters.dagster import NOT_FINISHED_STATUSES, ROOT_RUN_ID_TAG, pools_of
 from resources.s3 import S3Store
 from wafer_assets.keys import training_folder
 
@@ -69,8 +70,7 @@ def training_id(run: dg.DagsterRun) -> str:
 
 def is_training(run: dg.DagsterRun) -> bool:
     """Return whether a run has a step of the modelling line."""
-    pools = run.run_op_concurrency.all_pools if run.run_op_concurrency else None
-    return POOL in (pools or ())
+    return POOL in pools_of(run)
 
 
 def forget(instance: dg.DagsterInstance, s3: S3Store, run: dg.DagsterRun) -> None:

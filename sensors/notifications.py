@@ -10,7 +10,7 @@ from resources.notifier import NotificationError, Notifier, redact
 from schemas.loader import Line
 
 if TYPE_CHECKING:
-    from dagster_shared.error import SerializableErrorInfo
+    from resources.adapters.dagster import SerializableErrorInfo
 
 MAX_LISTED = 10  # batches, steps or assets in a message
 MAX_ERROR = 500  # characters

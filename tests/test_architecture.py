@@ -1,8 +1,10 @@
-"""The rules of the house: which folder may import which, what loading may cost, and where the tests are."""
+"""The rules of the house: what may import what, what is borrowed where, what loading costs, and where tests are."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,16 @@ LAYERS = (
     ("wafer_assets.definitions",),
     ("wafer_assets.cli", "wafer_assets.web"),
 )
-HEAVY = {"sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops", "apprise"}
+SCREEN = 50  # lines
+FOLDERS = ("schemas", "resources", "jobs", "sensors", "wafer_assets")
+# What these projects promise nothing of; modules that start with an underscore are never promised.
+UNPROMISED = ("dagster_shared", "dagster_k8s", "mlflow.protos", "mlflow.utils", "mlflow.pyfunc.scoring_server")
+UNPROMISED_ATTRIBUTES = {"event_log_storage", "run_storage", "daemon_cursor_storage", "run_op_concurrency"}
+ADAPTERS = "resources.adapters"
+HEAVY = {
+    *("sklearn", "xgboost", "mlflow", "matplotlib", "scipy", "boto3", "pymongo", "kneed", "skops", "apprise"),
+    *("dagster_k8s", "kubernetes"),
+}
 WITHOUT_TESTS = {
     "wafer_assets.automation": "its conditions are evaluated by tests/sensors/test_automation.py",
     "wafer_assets.cli": "it only gathers the commands, and tests/cli/test_help.py walks through all of them",
@@ -38,8 +49,7 @@ TESTS_ARE_MISSING = {
 SERVICES = {"dagster", "boto3", "botocore", "pymongo", "mlflow", "dagster_mlflow", "dagster_aws"}
 
 
-def modules() -> list[tuple[str, Path]]:
-    folders = ("schemas", "resources", "jobs", "sensors", "wafer_assets")
+def modules(folders: Sequence[str] = FOLDERS) -> list[tuple[str, Path]]:
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
     return [
         (".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"), file)
@@ -73,6 +83,62 @@ def test_imports_point_one_way(module: str, file: Path) -> None:
     for imported in imports(file):
         other = layer(imported)
         assert other is None or other <= own, f"{module} imports {imported}, which is built on top of it"
+
+
+def test_everything_is_in_a_folder_of_the_house() -> None:
+    top = {module for module, _ in modules() if module.count(".") == 1 and module.startswith("wafer_assets.")}
+    assert top == {prefix for prefixes in LAYERS for prefix in prefixes if prefix.startswith("wafer_assets.")}
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [(module, file) for module, file in modules() if module.startswith(("wafer_assets.assets", "sensors"))],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_body_is_longer_than_a_screen(module: str, file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+            assert lines <= SCREEN, f"{module}.{node.name} has {lines} lines: what it does belongs into operations"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+@cache
+def own_private_members() -> set[str]:
+    """Names of the private attributes and methods of our classes."""
+    found: set[str] = set()
+    trees = [ast.parse(file.read_text()) for _, file in modules((*FOLDERS, "deploy"))]
+    for kind in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in ast.walk(kind):
+            if isinstance(node, ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+    return set(filter(is_private, found))
+
+
+@pytest.mark.parametrize(
+    ("module", "file"),
+    [(module, file) for module, file in modules((*FOLDERS, "deploy")) if not module.startswith(ADAPTERS)],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_other_projects_keep_to_themselves_is_used_by_adapters_alone(module: str, file: Path) -> None:
+    borrowed = {
+        name
+        for name in imports(file)
+        if not name.startswith(FOLDERS) and (name.startswith(UNPROMISED) or any(map(is_private, name.split("."))))
+    }
+    assert not borrowed, f"{module} imports {borrowed}: do that in {ADAPTERS}"
+    attributes = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    touched = set(filter(is_private, attributes)) - own_private_members() - {"_exit"}
+    touched |= attributes & UNPROMISED_ATTRIBUTES
+    assert not touched, f"{module} uses {touched} of another project: do that in {ADAPTERS}"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from resources.mongo import WaferStore
 from schemas.loader import load_schema
 from tests.landing import land
 from tests.shell import WAFER, processes_of, wafer
+from tests.stored import pyfunc_of
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
@@ -62,7 +63,7 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     frame, _ = wafer_table((manifest.batch, frame) for manifest, frame in store.read_batches("training"))
     readings = sensor_readings(frame)
     whole = FaultModel(ModelConfig(**FAST)).fit(readings, frame["faulty"])
-    loaded = tracking.load_bundle(version).predict(readings)
+    loaded = pyfunc_of(tracking, version).predict(readings)
     assert (loaded["probability"].to_numpy() == whole.predict_proba(readings)[:, 1]).all()
 
     # With more folds than the faults allow, the run says so and the registered model stays.

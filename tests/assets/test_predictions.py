@@ -20,6 +20,7 @@ from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.landing import land
+from tests.stored import frame_of, predictions_of
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain import simulation
 from wafer_assets.domain.config import ModelConfig
@@ -124,12 +125,12 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: di
     assert set(line.predictions.scored()) == set(good)
     bundle = load_bundle(line.tracking, version)
     for batch in good:
-        frame = line.wafers.read_batch("prediction", batch)
+        frame = frame_of(line.wafers, "prediction", batch)
         rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
         expected = score(bundle, frame, version.version)
         pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
         assert rows["wafer"].tolist() == frame["wafer"].tolist()
-        documents = line.predictions.of_batch(batch)
+        documents = predictions_of(line.predictions, batch)
         assert [document["probability"] for document in documents] == rows["probability"].tolist()
         for document in documents:
             listed = sum(found["contribution"] for found in document["evidence"])
@@ -145,7 +146,7 @@ def test_the_largest_file_is_scored_and_scored_again(line: Line, monkeypatch: py
     tags = line.ingested({batch.name: batch.content})
     for _ in range(2):
         assert line.run("predict", tags).success
-        assert len(line.predictions.of_batch(batch.name)) == 5_000
+        assert len(predictions_of(line.predictions, batch.name)) == 5_000
     assert len(line.predictions.of_wafer("Wafer-4711")) == 1
     assert line.waiting() == []
 
@@ -161,7 +162,7 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: 
     line.promote(new)
     assert line.run("predict", tags).success
     assert line.csv(batch) != before
-    assert len(line.predictions.of_batch(batch)) == 20
+    assert len(predictions_of(line.predictions, batch)) == 20
     assert {item.bundle_version for item in line.predictions.scored().values()} == {new.version}
 
     rollback(line.tracking, line.log, by="a test", reason="It alarms too often.")
@@ -186,9 +187,9 @@ def test_a_batch_that_is_refused_later_loses_its_predictions(line: Line, good: d
     assert line.waiting() == [batch]
     assert line.run("predict", tags).success
     assert line.waiting() == []
-    assert line.predictions.of_batch(batch) == []
+    assert predictions_of(line.predictions, batch) == []
     assert line.s3.list_objects(line.s3.lake, prediction_key(batch)) == []
-    assert len(line.predictions.of_batch(list(good)[1])) == 20
+    assert len(predictions_of(line.predictions, list(good)[1])) == 20
 
 
 class Replaced(WaferStore):
@@ -234,13 +235,13 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
     result = line.run("predict", tags, wafers=Replaced(line.settings, moment, replace))
     assert result.success
     (manifest,) = line.wafers.batches("prediction")
-    frame = line.wafers.read_batch("prediction", batch)
+    frame = frame_of(line.wafers, "prediction", batch)
     assert manifest.sha256 == frame_hash(frame)
     assert line.predictions.scored()[batch].sha256 == manifest.sha256
     rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
     expected = score(load_bundle(line.tracking, version), frame, version.version)
     pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
-    assert [item["wafer"] for item in line.predictions.of_batch(batch)] == frame["wafer"].tolist()
+    assert [item["wafer"] for item in predictions_of(line.predictions, batch)] == frame["wafer"].tolist()
     (event,) = result.asset_materializations_for_node("score_batches")
     assert (event.tags or {})["dagster/data_version"] == f"{version.version}-{manifest.sha256}"
     assert line.waiting() == []
@@ -276,7 +277,7 @@ def test_a_batch_refused_during_the_run_gets_no_predictions(line: Line, good: di
 
     assert line.run("predict", tags, wafers=Replaced(line.settings, moment, replace)).success
     assert line.predictions.scored() == {}
-    assert line.predictions.of_batch(batch) == []
+    assert predictions_of(line.predictions, batch) == []
     assert line.waiting() == []
 
 
@@ -339,7 +340,7 @@ def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(line
     assert not result.success
     assert "the disk of the lake is full" in failure(result)
     assert line.predictions.scored() == {}
-    assert line.predictions.of_batch(next(iter(good))) == []
+    assert predictions_of(line.predictions, next(iter(good))) == []
 
     assert line.run("predict", tags).success
     assert line.waiting() == []
@@ -358,7 +359,7 @@ def test_a_prediction_is_traced_to_its_table_and_promotion(line: Line, good: dic
     batch = next(iter(good))
     assert line.run("predict", line.ingested(good)).success
 
-    wafer = line.wafers.read_batch("prediction", batch)["wafer"].iloc[0]
+    wafer = frame_of(line.wafers, "prediction", batch)["wafer"].iloc[0]
     for name in (batch, wafer):
         (origin,), influences = trace(line.settings, name)
         assert influences == []
@@ -388,4 +389,4 @@ def test_a_training_batch_is_traced_to_what_it_influenced(line: Line, good: dict
 def test_the_evidence_in_the_store_is_plain_json(line: Line, good: dict[str, bytes]) -> None:
     line.promote(line.register(bundle_bytes(0)))
     assert line.run("predict", line.ingested(good)).success
-    json.dumps(line.predictions.of_batch(next(iter(good))), allow_nan=False)
+    json.dumps(predictions_of(line.predictions, next(iter(good))), allow_nan=False)

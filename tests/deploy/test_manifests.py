@@ -27,7 +27,7 @@ from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from resources import step_pods
+from resources.adapters import dagster_k8s as steps_as_pods
 from tests.chart import BASE, EKS, ROOT, load_values
 from wafer_assets.settings import Settings, load_settings
 
@@ -736,7 +736,7 @@ def requests_of(methods: set[str]) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("account", "modules"), [("dagster", [k8s_launcher]), ("wafer-runs", [k8s_executor, step_pods])]
+    ("account", "modules"), [("dagster", [k8s_launcher]), ("wafer-runs", [k8s_executor, steps_as_pods])]
 )
 def test_an_account_may_do_exactly_what_dagster_does_with_it(
     account: str, modules: list[ModuleType], manifests: list[Object]

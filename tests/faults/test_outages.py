@@ -37,6 +37,7 @@ from sensors.landing import landing_sensor
 from tests.conftest import environment_of
 from tests.daemon import daemon, marked
 from tests.faults.proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
+from tests.stored import etags_of, frame_of
 from tests.waiting import wait_until
 from wafer_assets.cli.instance import dagster_home, open_instance
 from wafer_assets.definitions import build_defs
@@ -68,7 +69,7 @@ def require_invariants(settings: Settings, files: Files) -> None:
     # Received = accepted + quarantined: every file is still there, and has its outcome in its present version.
     landed = {item.key.removeprefix("training/"): item.etag for item in s3.list_objects(s3.landing, "training/")}
     assert set(landed) == set(files)
-    assert store.etags("training") == landed
+    assert etags_of(store, "training") == landed
     manifests = {item.batch: item for item in store.batches("training")}
     assert {batch for batch, item in manifests.items() if item.status == "accepted"} == set(frames)
 
@@ -322,12 +323,12 @@ def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tm
 
         Platform(settings, instance).drop(files)
         with daemon(home, environment_of_daemon(settings)):
-            wait_until(lambda: len(store.etags("training")) > 20, seconds=120, look_every=0.3)
+            wait_until(lambda: len(etags_of(store, "training")) > 20, seconds=120, look_every=0.3)
             killed = run_processes(home)
             for process in killed:
                 process.kill()
             assert killed
-            assert len(store.etags("training")) < len(files), "in the middle"
+            assert len(etags_of(store, "training")) < len(files), "in the middle"
             wait_until(retried, seconds=180, look_every=0.3)  # behind a run that was ahead of it in the queue
         cut_off = retried()
 
@@ -377,10 +378,10 @@ def test_no_half_batch_is_visible_when_mongodb_is_killed_while_it_writes(servers
         try:
             ingesting = pool.submit(platform.ingest)
             store = platform.mongo
-            wait_until(lambda: len(store.etags("training")) > 5)
+            wait_until(lambda: len(etags_of(store, "training")) > 5)
             servers.kill("mongo")
             assert servers.up() == settings, "the same servers again"
-            assert len(store.etags("training")) < len(files), "in the middle"
+            assert len(etags_of(store, "training")) < len(files), "in the middle"
             if not succeeded(ingesting.result(120)):
                 assert succeeded(platform.ingest())
         finally:
@@ -554,7 +555,7 @@ def test_a_file_replaced_while_it_is_ingested_gets_the_outcome_of_one_version(
     assert manifest.size == len(version)
     if isinstance(verdict, Accepted):
         assert manifest.sha256 == frame_hash(verdict.frame)
-        assert frame_hash(platform.mongo.read_batch("training", name)) == manifest.sha256
+        assert frame_hash(frame_of(platform.mongo, "training", name)) == manifest.sha256
     else:
         assert [dict(reason) for reason in manifest.reasons] == [reason.as_dict() for reason in verdict.reasons]
         assert direct.get(direct.lake, f"{quarantine_folder('training', name)}{name}") == version
@@ -620,7 +621,7 @@ def test_a_clock_that_goes_back_hides_no_file(platform: Platform, monkeypatch: p
     platform.drop({name: files[name] for name in late})
     assert platform.tick(s3=older).startswith("4 files are new or changed")
     assert succeeded(platform.run(late))
-    assert set(platform.mongo.etags("training")) == set(files) - {early[3]}
+    assert set(etags_of(platform.mongo, "training")) == set(files) - {early[3]}
 
     offset[0] += 2 * HOUR
     before = platform.known_to_dagster()

@@ -39,6 +39,7 @@ from resources.mlflow import (
     TrackingUnreachableError,
 )
 from schemas.loader import load_schema
+from tests.stored import pyfunc_of
 from wafer_assets.settings import MLflowSettings, MongoSettings, NotConfiguredError, Settings
 
 if TYPE_CHECKING:
@@ -416,7 +417,7 @@ def predict(bundle: "PyFuncModel", wafers: pd.DataFrame) -> pd.DataFrame:
 def test_a_registered_bundle_predicts_what_the_model_did(tracking: Tracking, fitted: "Fitted") -> None:
     model, wafers = fitted
     version = register(tracking, model)
-    predicted = predict(tracking.load_bundle(version), wafers)
+    predicted = predict(pyfunc_of(tracking, version), wafers)
 
     readings = wafers.drop(columns="wafer")
     assert predicted["wafer"].tolist() == wafers["wafer"].tolist()
@@ -430,7 +431,7 @@ def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tr
     from mlflow.exceptions import MlflowException
 
     model, wafers = fitted
-    bundle = tracking.load_bundle(register(tracking, model))
+    bundle = pyfunc_of(tracking, register(tracking, model))
     optional = sorted(load_schema("training").optional_columns)
     without = predict(bundle, wafers.drop(columns=["wafer", *optional]))
     empty = predict(bundle, wafers.assign(**dict.fromkeys(optional)))

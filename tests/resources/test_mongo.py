@@ -19,6 +19,7 @@ from resources.batch_documents import PIECE, BatchDocuments, IncompleteBatchErro
 from resources.mongo import BatchNotFoundError, WaferStore
 from resources.s3 import StoredObject
 from tests.conftest import environment_of
+from tests.stored import frame_of
 from wafer_assets.settings import NotConfiguredError, Settings
 
 SENSORS = [f"Sensor-{number}" for number in range(1, 591)]
@@ -53,7 +54,7 @@ def test_a_batch_comes_back_exactly(mongo: WaferStore, line: str) -> None:
     frame.iloc[0, 1:8] = [-0.0, 5e-324, math.pi, 1.7976931348623157e308, 0.1 + 0.2, 1e22, np.nan]
     frame["Sensor-590"] = np.nan  # a sensor that the line did not have yet
     mongo.replace_batch(line, "a.csv", frame, SOURCE, sha256="0")  # type: ignore[arg-type]
-    found = mongo.read_batch(line, "a.csv")  # type: ignore[arg-type]
+    found = frame_of(mongo, line, "a.csv")  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(found, frame, check_exact=True)
     assert np.signbit(found["Sensor-1"].to_numpy()[0])
 
@@ -75,8 +76,7 @@ def test_a_quarantined_batch_keeps_its_reasons_and_no_wafers(mongo: WaferStore) 
     [manifest] = mongo.batches("training")
     assert (manifest.status, manifest.wafers, manifest.sha256) == ("quarantined", 0, None)
     assert list(manifest.reasons) == REASONS
-    with pytest.raises(BatchNotFoundError, match=r"no accepted batch 'a\.csv'"):
-        mongo.read_batch("training", "a.csv")
+    assert mongo.read("training", "a.csv") == (manifest, None)
 
 
 def test_ingesting_again_replaces_exactly_the_batchs_own_records(mongo: WaferStore) -> None:
@@ -86,9 +86,9 @@ def test_ingesting_again_replaces_exactly_the_batchs_own_records(mongo: WaferSto
     mongo.replace_batch("prediction", "a.csv", batch(4, faulty=False), SOURCE, sha256="3")
     for _ in range(2):
         mongo.replace_batch("training", "a.csv", second, SOURCE, sha256="4")
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), second)
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "b.csv"), other)
-    assert len(mongo.read_batch("prediction", "a.csv")) == 4
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), second)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "b.csv"), other)
+    assert len(frame_of(mongo, "prediction", "a.csv")) == 4
 
 
 def test_batches_are_listed_by_line_and_status(mongo: WaferStore) -> None:
@@ -119,7 +119,7 @@ def test_a_refused_write_leaves_the_batch_as_it_was(mongo: WaferStore) -> None:
     twice = pd.concat([batch(3, seed=1), batch(3, seed=1)], ignore_index=True)
     with pytest.raises(BulkWriteError, match="duplicate key"):
         mongo.replace_batch("training", "a.csv", twice, SOURCE, sha256="2")
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), frame)
     assert mongo.batches("training")[0].sha256 == "1"
 
 
@@ -169,7 +169,7 @@ def test_two_writers_of_one_batch_leave_one_of_their_versions(mongo: WaferStore,
         thread.join()
     winner = int(mongo.batches("training")[0].sha256 or "")
     assert stored(mongo) == len(versions[winner])
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), versions[winner])
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), versions[winner])
 
 
 # --- Batches larger than a transaction, and what is left of storings that did not end ---
@@ -178,9 +178,9 @@ def test_two_writers_of_one_batch_leave_one_of_their_versions(mongo: WaferStore,
 def test_a_batch_that_no_transaction_holds_is_stored_replaced_and_read_whole(mongo: WaferStore) -> None:
     large, small = batch(2_000, seed=1), batch(5, seed=2)
     mongo.replace_batch("training", "a.csv", large, SOURCE, sha256="1")
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), large)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), large)
     mongo.replace_batch("training", "a.csv", small, SOURCE, sha256="2")
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), small)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), small)
     assert stored(mongo) == 5
     mongo.quarantine_batch("training", "a.csv", REASONS, SOURCE)
     assert stored(mongo) == 0
@@ -222,11 +222,11 @@ def test_what_a_killed_process_stored_is_seen_by_nobody_and_swept_later(mongo: W
     assert stored(mongo) == 12 + 2 * 6
 
     assert [item.batch for item in mongo.batches("training")] == ["a.csv"]
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), frame)
     assert mongo.miscounted("training", mongo.batches("training")) == []
     assert mongo.batches_of("training", "Wafer-3") == ["a.csv"]
-    with pytest.raises(BatchNotFoundError):
-        mongo.read_batch("training", "new.csv")
+    with pytest.raises(BatchNotFoundError, match=r"no accepted batch 'new\.csv'"):
+        frame_of(mongo, "training", "new.csv")
 
     # What is young may be at work: it stays. Whatever is stored next sweeps what is old.
     mongo.sweep()
@@ -235,7 +235,7 @@ def test_what_a_killed_process_stored_is_seen_by_nobody_and_swept_later(mongo: W
     mongo.quarantine_batch("prediction", "other.csv", REASONS, SOURCE)
     assert stored(mongo) == 12
     assert mongo._database["storings"].count_documents({}) == 0
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), frame)
 
 
 def test_a_storing_that_was_swept_while_it_was_at_work_changes_nothing(mongo: WaferStore, settings: Settings) -> None:
@@ -251,7 +251,7 @@ def test_a_storing_that_was_swept_while_it_was_at_work_changes_nothing(mongo: Wa
 
     with pytest.raises(StoringTooSlowError, match=r"a\.csv"):
         mongo._records("training").replace("a.csv", {"wafers": PIECE + 1}, slow())
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), frame)
     assert stored(mongo) == 12
 
 
@@ -264,13 +264,13 @@ def test_a_process_killed_before_it_deleted_the_former_version_is_made_up_for(
         patched.setattr(BatchDocuments, "_clean_up", lambda *_: None)
         mongo.replace_batch("training", "a.csv", second, SOURCE, sha256="2")
     assert stored(mongo) == 12 + 5
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), second)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), second)
     assert mongo.miscounted("training", mongo.batches("training")) == []
     assert mongo.batches_of("training", "Wafer-12") == []
     age_storings(mongo)
     mongo.sweep()
     assert stored(mongo) == 5
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), second)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), second)
 
 
 def test_records_of_before_there_were_versions_are_read_counted_and_replaced(mongo: WaferStore) -> None:
@@ -289,10 +289,10 @@ def test_records_of_before_there_were_versions_are_read_counted_and_replaced(mon
     assert manifest.version is None
     assert mongo.miscounted("training", [manifest]) == []
     assert mongo.batches_of("training", "Wafer-3") == ["a.csv"]
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), frame)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), frame)
     second = batch(20, seed=2)
     mongo.replace_batch("training", "a.csv", second, SOURCE, sha256="2")
-    pd.testing.assert_frame_equal(mongo.read_batch("training", "a.csv"), second)
+    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), second)
     assert stored(mongo) == 20
 
 
@@ -301,7 +301,7 @@ def test_records_that_somebody_deleted_are_missed_and_not_read_over(mongo: Wafer
     mongo._database["training_wafers"].delete_one({"wafer": "Wafer-3"})
     assert mongo.miscounted("training", mongo.batches("training")) == ["a.csv"]
     with pytest.raises(IncompleteBatchError, match=r"holds 11 documents of batch a\.csv.* says 12"):
-        mongo.read_batch("training", "a.csv")
+        frame_of(mongo, "training", "a.csv")
 
 
 def test_nothing_is_published_that_mongodb_does_not_take(mongo: WaferStore) -> None:

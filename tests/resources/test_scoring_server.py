@@ -26,6 +26,7 @@ from resources.local_services import free_port
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
+from tests.stored import pyfunc_of
 from wafer_assets.cli.serve import serve
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
@@ -334,7 +335,7 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
                 for written, content_type in FORMATS:
                     assert ask(port, written(wafers), content_type) == rows
         # Read back from the registry as any consumer would.
-        predicted = tracking.load_bundle(version).predict(WAFERS)
+        predicted = pyfunc_of(tracking, version).predict(WAFERS)
         assert predicted.to_dict("records") == expected(bundle, WAFERS, version.version)
     assert version.version == 2
 

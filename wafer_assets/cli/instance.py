@@ -1,6 +1,5 @@
 """The Dagster instance of a laptop, and running jobs on it from the command line."""
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -8,23 +7,17 @@ from typing import Any
 from uuid import uuid4
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.execution.api import execute_run
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
-from dagster._core.remote_origin import (
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.storage.tags import MAX_RETRIES_TAG
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from jobs.training import TRAIN, TRAIN_END_TO_END
+from resources.adapters.dagster import (
+    MAX_RETRIES_TAG,
+    ExecutionPlan,
+    InProcessExecutor,
+    PlanOrchestrationContext,
+    RetryMode,
+    execute_in_this_process,
+    job_origin,
+)
 from resources.mlflow import Tracking, TrackingUnreachableError
 from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
@@ -34,6 +27,7 @@ from wafer_assets.cli.console import console
 from wafer_assets.cli.run_view import terminal_logger, view
 from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.settings import Settings
+from wafer_assets.settings.layout import make_ready
 
 _DAGSTER_YAML = """\
 # Written once by `wafer`; edit it as you like.
@@ -88,7 +82,8 @@ class RunsArePodsError(RuntimeError):
 def dagster_home(settings: Settings) -> Path:
     """Return the folder of the laptop's Dagster instance, made ready on first use."""
     home = settings.state_dir / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
+    make_ready(settings.state_dir)
+    home.mkdir(exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text(_DAGSTER_YAML)
@@ -127,7 +122,6 @@ def _end_lost_runs(settings: Settings, instance: dg.DagsterInstance) -> None:
             instance.report_run_canceled(run, PROCESS_IS_GONE)
         else:
             instance.report_run_failed(run, PROCESS_IS_GONE)
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         console.print(f"Run {run.run_id} of {run.job_name} had lost its process and is ended.")
 
 
@@ -148,7 +142,7 @@ class _InThisProcess(InProcessExecutor):
         """Execute the steps."""
         try:
             yield from super().execute(plan_context, execution_plan)
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
             run = plan_context.instance.get_run_by_id(plan_context.run_id)
             if run is not None and run.status == dg.DagsterRunStatus.STARTED:
                 plan_context.instance.report_run_canceling(run, "The command was interrupted.")
@@ -158,18 +152,6 @@ class _InThisProcess(InProcessExecutor):
 @dg.executor(name="in_process")
 def _in_this_process(_: dg.InitExecutorContext) -> InProcessExecutor:
     return _InThisProcess(RetryMode.ENABLED)
-
-
-def _origin(job: dg.JobDefinition) -> RemoteJobOrigin:
-    """Return where `dagster dev` finds the job: without, its run is in no list of the UI, and no sensor follows it."""
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(
-        LoadableTargetOrigin(
-            executable_path=sys.executable,
-            module_name=definitions.__name__,
-            working_directory=str(Path(definitions.__file__).parents[1]),
-        )
-    )
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, SINGLETON_REPOSITORY_NAME), job.name)
 
 
 def run_job(
@@ -224,9 +206,10 @@ def run_job(
                 tags={**definition.run_tags, **(tags or {}), **RunProcess.current().tags, MAX_RETRIES_TAG: "0"},
                 asset_selection=selection,
                 run_config={"loggers": {definitions.TERMINAL: {}}, "resources": dict(resources or {})},
-                remote_job_origin=_origin(definition),
+                # Without, the run would be in no list of the UI, and no sensor would follow it.
+                remote_job_origin=job_origin(definitions, definition.name),
             )
-            result = execute_run(InMemoryJob(definition), run, instance)
+            result = execute_in_this_process(definition, run, instance)
     finally:
         # A daemon's sensors do the same, but none need be running.
         ended = instance.get_run_by_id(run_id)

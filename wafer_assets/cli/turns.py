@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import dagster as dg
-from dagster._core.storage.tags import POOL_TAG_PREFIX
 
+from resources.adapters.dagster import POOL_TAG_PREFIX
 from resources.run_launcher import RunProcess
 from resources.trainings import POOL
 from wafer_assets.cli.console import console
 from wafer_assets.settings import Settings
+from wafer_assets.settings.layout import make_ready
 
 LOOK_SECONDS = 0.5
 """Between two looks at whether the other training has ended."""
@@ -30,7 +31,7 @@ def turn_to_train(settings: Settings, instance: dg.DagsterInstance, run_id: str)
     The command line's trainings hold a lock in the state folder, which ends with their process however that ends.
     A daemon's are found in the instance, and the daemon counts those of the command line in the pool.
     """
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    make_ready(settings.state_dir)
     with (settings.state_dir / "training.lock").open("a+") as lock:
         announced = None
         while ahead := _of_the_command_line(lock, run_id) or _of_the_daemon(instance):

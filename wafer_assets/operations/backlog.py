@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import dagster as dg
 
+from resources.adapters.dagster import latest_tag_by_partition
 from resources.champion import load_bundle
 from resources.io_managers import ObjectIOManager
 from resources.mlflow import CHAMPION, BundleNotFoundError, BundleUnusableError, BundleVersion, Tracking
@@ -77,13 +78,11 @@ def unscored_batches(
     """Return the batches whose predictions are not those of their present content, or not in every store."""
     known, scored = wafers.batches("prediction"), predictions.scored()
     kept = _keys(s3, "prediction/predictions/", "prediction/reports/")
-    versions = instance.event_log_storage.get_latest_tags_by_partition(
-        PREDICTIONS, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
+    versions = latest_tag_by_partition(instance, PREDICTIONS, DATA_VERSION)
     whole = {
         batch
         for batch, item in scored.items()
-        if {item.csv, item.report} <= kept and versions.get(batch, {}).get(DATA_VERSION) == item.data_version
+        if {item.csv, item.report} <= kept and versions.get(batch) == item.data_version
     }
     waiting = set(waiting_batches(known, scored))
     return [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from resources.adapters.dagster import latest_tag_by_partition
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from schemas.loader import Line
@@ -88,11 +89,9 @@ def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, Report
     key = line_key(line, "raw_batches")
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
     vanished = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        key, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION]
-    )
+    versions = latest_tag_by_partition(instance, key, DATA_VERSION)
     return {
-        batch: ReportedFile(tags.get(batch, {}).get(DATA_VERSION, ""), vanished.get(batch, 0) > event, event)
+        batch: ReportedFile(versions.get(batch, ""), vanished.get(batch, 0) > event, event)
         for batch, event in landed.items()
     }
 

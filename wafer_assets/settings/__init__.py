@@ -15,6 +15,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from wafer_assets.settings.layout import require_layout
+
 SERVICES_FILE = "services.env"
 """Name of the file in the state folder that tells a local platform where its services are."""
 
@@ -182,10 +184,13 @@ def load_settings() -> Settings:
     ------
     pydantic.ValidationError
         A value is wrong; the error names the setting and never shows the value, which may be a secret.
+    StateLayoutError
+        The state folder has a layout of another version of the platform.
     """
     settings = Settings()
     if settings.environment == "production":
         return settings
+    require_layout(settings.state_dir)
     # What a crash leaves of the file names servers that are gone.
     running = services_run(settings.state_dir)
     return Settings(_env_file=settings.state_dir / SERVICES_FILE) if running else settings

@@ -1,0 +1,42 @@
+"""What the stores hold, read in ways that the platform itself has no use for."""
+
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from resources.mlflow import BundleVersion, Tracking
+from resources.mongo import WaferStore
+from resources.predictions import PredictionStore
+from schemas.loader import Line
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
+
+
+def frame_of(store: WaferStore, line: Line, batch: str) -> pd.DataFrame:
+    """Return the wafers of an accepted batch."""
+    manifest, frame = store.read(line, batch)
+    assert frame is not None, f"{batch} is {manifest.status}"
+    return frame
+
+
+def etags_of(store: WaferStore, line: Line) -> dict[str, str]:
+    """Return the ETag of the landed file behind each batch's outcome, by batch."""
+    return {manifest.batch: manifest.etag for manifest in store.batches(line)}
+
+
+def predictions_of(store: PredictionStore, batch: str) -> list[dict[str, Any]]:
+    """Return the predictions of a batch in the order of its rows; empty if it was never scored."""
+    _, documents = store._predictions.read(batch, lambda _, document: document) or (None, [])
+    return sorted(documents, key=lambda document: int(document["row"]))
+
+
+def pyfunc_of(tracking: Tracking, version: BundleVersion) -> "PyFuncModel":
+    """Load a version as any consumer would; ``predict`` checks its input against the signature."""
+    import mlflow
+
+    assert tracking.settings.tracking_uri is not None
+    mlflow.set_tracking_uri(tracking.settings.tracking_uri)
+    with TemporaryDirectory() as folder:
+        return mlflow.pyfunc.load_model(version.uri, dst_path=folder)
