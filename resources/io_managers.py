@@ -16,7 +16,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import dagster as dg
@@ -91,14 +91,14 @@ class _LakeIOManager(dg.IOManager):
                 self._s3.copy(self._s3.lake, own, self._s3.lake, latest)
         else:
             self._s3.put(self._s3.lake, latest, content, origin.as_metadata())
-        context.add_output_metadata(
-            {
-                "uri": dg.MetadataValue.path(self._uri(latest or own)),
-                "size_bytes": len(content),
-                "training": origin.training,
-                **self.metadata(obj),
-            }
-        )
+        facts: dict[str, Any] = {
+            "uri": dg.MetadataValue.path(self._uri(latest or own)),
+            "size_bytes": len(content),
+            "training": origin.training,
+            **self.metadata(obj),
+        }
+        # What the asset itself says counts: its value may only stand for what it made.
+        context.add_output_metadata({name: fact for name, fact in facts.items() if name not in context.output_metadata})
 
     def _origin(self, context: dg.OutputContext) -> Provenance:
         """Return what the value comes from that a step is about to store."""

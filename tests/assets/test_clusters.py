@@ -70,7 +70,7 @@ def test_clusters_are_counted_and_drawn_the_largest_first(trained: Made, simulat
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param({"n_components": 1}, marks=pytest.mark.xfail(strict=True, reason="the map wants two components")),
+        {"n_components": 1},
         {"k": 1},
     ],
 )

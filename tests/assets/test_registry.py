@@ -1,7 +1,6 @@
 """The bundle: one registered version with all that prediction needs, and with what it comes from."""
 
 import pandas as pd
-import pytest
 
 from resources.champion import load_bundle
 from resources.mlflow import CHALLENGER, BundleVersion, Tracking
@@ -38,7 +37,6 @@ def test_what_people_read_of_it(trained: Made) -> None:
     assert facts["model_card"].endswith(model_card_key(1))
 
 
-@pytest.mark.xfail(strict=True, reason="the IO manager writes the size of the asset's own small value over it")
 def test_the_size_that_is_told_is_that_of_the_bundle(trained: Made) -> None:
     (bundle,) = [content for key, (content, _) in trained.objects.items() if key.endswith("/bundle.skops")]
     assert trained.metadata("model_bundle")["size_bytes"] == len(bundle)

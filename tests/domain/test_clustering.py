@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from wafer_assets.domain import clustering
-from wafer_assets.domain.clustering import Clusterer, elbow
+from wafer_assets.domain.clustering import Clusterer, elbow, plane
 from wafer_assets.domain.preprocessing import WrongSensors
 
 
@@ -72,3 +72,8 @@ def test_other_features_are_refused() -> None:
 
     with pytest.raises(WrongSensors, match="Sensor-3"):
         Clusterer(2).fit(features).predict(features.drop(columns="Sensor-3"))
+
+
+def test_one_component_is_drawn_on_a_line() -> None:
+    line = np.array([[1.0], [2.0]], dtype=np.float32)
+    np.testing.assert_array_equal(plane(line), np.array([[1, 0], [2, 0]], dtype=np.float32))

@@ -109,7 +109,6 @@ def test_of_the_batches_that_a_bundle_was_made_of_those_in_the_store_are_told(pl
     assert [item.batch for item in origin.bundle.batches] == [SECOND]
 
 
-@pytest.mark.xfail(strict=True, reason="a version that the registry has lost is looked up bare")
 def test_a_version_that_the_registry_has_lost_is_named(platform: Platform) -> None:
     platform.score(TO_SCORE, 7)
     with pytest.raises(LookupError, match="version 7") as error:

@@ -88,6 +88,7 @@ def cluster_wafers(
 ) -> Iterator[dg.Output[Any]]:
     """Fit the clusterer and label the training wafers."""
     from wafer_assets.domain import plots
+    from wafer_assets.domain.clustering import plane
     from wafer_assets.domain.training import fit_clusterer
 
     config = model.values
@@ -101,14 +102,14 @@ def cluster_wafers(
             "explained_variance": clusterer.explained_,
         },
     )
-    clusters, coordinates = clusterer.predict(features), clusterer.coordinates(features)
+    clusters, coordinates = clusterer.predict(features), plane(clusterer.coordinates(features))
     labels = pd.DataFrame(
         {
             "wafer": table["wafer"],
             "faulty": table["faulty"],
             "cluster": clusters,
             "pc1": coordinates[:, 0],
-            "pc2": coordinates[:, 1] if coordinates.shape[1] > 1 else 0.0,
+            "pc2": coordinates[:, 1],
         }
     )
     sizes = table["faulty"].groupby(clusters).agg(["size", "sum"])

@@ -234,6 +234,24 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return nearest
 
 
+def plane(coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return places on the first two principal components, to be drawn.
+
+    Parameters
+    ----------
+    coordinates : float32 ndarray of shape (n_wafers, n_components)
+        Places on the principal components.
+
+    Returns
+    -------
+    float32 ndarray of shape (n_wafers, 2)
+        With zeros as the second of one component.
+    """
+    if coordinates.shape[1] > 1:
+        return coordinates[:, :2]
+    return np.hstack([coordinates, np.zeros_like(coordinates)])
+
+
 def _sensors(features: pd.DataFrame) -> NDArray[np.float32]:
     """Return the sensors' columns; they come before the indicators, so this is a view."""
     n_sensors = sum(not str(name).endswith(INDICATOR_SUFFIX) for name in features.columns)

@@ -248,8 +248,8 @@ def clusters(coordinates: Floats, labels: Ints, faulty: Ints) -> bytes:
 
     Parameters
     ----------
-    coordinates : float64 ndarray of shape (n_wafers, n_components)
-        Places on the principal components, two or more, in standard deviations.
+    coordinates : float ndarray of shape (n_wafers, 2)
+        Places on the first two principal components, in standard deviations.
     labels : int ndarray of shape (n_wafers,)
         Each wafer's cluster.
     faulty : int ndarray of shape (n_wafers,)

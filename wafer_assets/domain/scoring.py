@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from wafer_assets.domain.clustering import plane
 from wafer_assets.domain.explanation import Explainer
 from wafer_assets.domain.preprocessing import WrongSensors, select_columns
 from wafer_assets.domain.table import sensor_readings
@@ -253,7 +254,7 @@ def score(bundle: Bundle, wafers: pd.DataFrame, version: int, *, evidence: bool 
         places = model.clusterer_.coordinates(features)
         labels = model.clusterer_.nearest(places)
         margin = model.margins(features, labels)
-        parts.append((labels, margin, places[:, :2]))
+        parts.append((labels, margin, plane(places)))
         if evidence:
             explained.append(_evidence(bundle, block, features.to_numpy(), labels, margin))
     labels, margin, coordinates = (np.concatenate(blocks) for blocks in zip(*parts, strict=True))

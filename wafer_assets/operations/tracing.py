@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from resources.mlflow import BundleVersion, Tracking
+from resources.mlflow import BundleNotFoundError, BundleVersion, Tracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import Promotion, PromotionLog
@@ -91,7 +91,12 @@ def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[I
     made_of = {number: tracking.training_batches(version) for number, version in versions.items()}
 
     def origin(number: int) -> BundleOrigin:
-        version = versions[number]
+        version = versions.get(number)
+        if version is None:
+            raise BundleNotFoundError(
+                f"The registry has no version {number} any more, which scored what was asked for. `wafer score --all` "
+                "scores anew with the champion."
+            )
         changes = [item for item in log.history(version.name) if item.version == number and item.action != "keep"]
         batches = tuple(training[batch] for batch in made_of[number] if batch in training)
         return BundleOrigin(version, batches, changes[-1] if changes else None)
