@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WAFER := $(BIN)/wafer
+PYTEST := $(BIN)/pytest --numprocesses=2 --dist=worksteal
 BATCHES ?=
 PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots test test-slow test-kubernetes lint types validate unit image image-tag lock clean
+.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +35,10 @@ serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its p
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))
 
-test: setup lint types validate unit ## Run linters, types, definitions and all tests.
+check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
+	@$(PYTEST) -m 'not services and not slow' $(ARGS)
+
+test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; eight minutes.
 
 lint: setup
 	@$(BIN)/ruff check .
@@ -47,10 +51,10 @@ validate: setup
 	@$(BIN)/dagster definitions validate
 
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
-	@$(BIN)/pytest --numprocesses=2 --dist=worksteal -m 'not slow' $(ARGS)
+	@$(PYTEST) -m 'not slow' $(ARGS)
 
-test-slow: setup ## Run the tests that take minutes each: demos that are killed, or whose stores are lost.
-	@$(BIN)/pytest --numprocesses=2 --dist=worksteal -m slow $(ARGS)
+test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
+	@$(PYTEST) -m slow $(ARGS)
 
 test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
 	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)

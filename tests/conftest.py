@@ -26,6 +26,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the servers below; modules that start servers of their own mark themselves."""
+    for item in items:
+        if isinstance(item, pytest.Function) and {"shared_stores", "shared_platform"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.services)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Let no test see the services or the state of whoever runs the tests."""

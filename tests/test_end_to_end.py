@@ -23,6 +23,8 @@ from wafer_assets.domain.training import FaultModel
 from wafer_assets.keys import training_key
 from wafer_assets.settings import Settings
 
+pytestmark = pytest.mark.services
+
 FAST = {"forest_trees": 20, "xgboost_trees": 20}
 
 

@@ -30,6 +30,8 @@ from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
 
+pytestmark = pytest.mark.services
+
 FAST = {"forest_trees": 5, "xgboost_trees": 5, "folds": 2}
 
 

@@ -26,6 +26,8 @@ from wafer_assets.cli.instance import dagster_home, open_instance, run_job
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def stored_once(shared_platform: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:

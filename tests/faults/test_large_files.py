@@ -17,6 +17,8 @@ from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key
 from wafer_assets.settings import Settings
 
+pytestmark = pytest.mark.services
+
 WAFERS = 5_000
 MEMORY = 2e9
 

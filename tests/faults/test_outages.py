@@ -51,6 +51,8 @@ from wafer_assets.operations.ranges import batch_ranges
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import AutomationSettings, Settings
 
+pytestmark = pytest.mark.services
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = load_schema("training")
 HOUR = 3_600
@@ -301,6 +303,7 @@ def run_processes(home: Path) -> list[psutil.Process]:
     return [process for process in marked(str(home)) if "spawn_main" in " ".join(process.cmdline())]
 
 
+@pytest.mark.slow
 def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tmp_path: Path) -> None:
     files = good_files(200) | bad_files(5)
     home = dagster_home(Settings(state_dir=tmp_path / "instance"))

@@ -24,6 +24,8 @@ from resources.s3 import S3Store, s3_client
 from wafer_assets.cli import main
 from wafer_assets.settings import Settings, load_settings
 
+pytestmark = pytest.mark.services
+
 IMPORTS = """
 from resources.local_services import LocalServices
 from wafer_assets.settings import load_settings
