@@ -5,7 +5,7 @@ import pytest
 
 from tests.landing import land
 from tests.shell import call
-from wafer_assets.cli.instance import RunsArePodsError, dagster_home, open_instance, run_job
+from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.cli.runs import require_success, run_batches
 from wafer_assets.settings import Settings
 
@@ -39,18 +39,3 @@ def test_a_run_that_fails_is_told_of_with_the_steps_that_did(stores: Settings) -
 @pytest.mark.usefixtures("stores")
 def test_no_batch_is_known_before_one_has_landed() -> None:
     assert "knows no batch" in call("ingest", "--from", "x.csv").output
-
-
-def test_where_runs_are_pods_none_is_recorded(stores: Settings) -> None:
-    pods = stores.model_copy(update={"executor": "kubernetes"})
-    with open_instance(pods) as instance:
-        with pytest.raises(RunsArePodsError):
-            run_job(pods, instance, "train")
-        assert instance.get_runs_count() == 0
-
-
-def test_the_instance_of_a_laptop_is_configured_once(stores: Settings) -> None:
-    config = dagster_home(stores) / "dagster.yaml"
-    config.write_text("# mine\n")
-    assert dagster_home(stores) == config.parent
-    assert config.read_text() == "# mine\n"

@@ -15,7 +15,7 @@ import pytest
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from mlflow import MlflowClient
 
-from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, PROCESS_TAG, RunProcess
+from resources.run_launcher import PROCESS_IS_GONE
 from schemas.loader import load_schema
 from tests.conftest import environment_of
 from tests.daemon import daemon
@@ -149,13 +149,3 @@ def test_the_end_of_its_terminal_cancels_a_run(stored: Settings) -> None:
         assert process.returncode == 1
         assert last_run(instance).status == dg.DagsterRunStatus.CANCELED
     assert mlflow_end(stored) == "KILLED"
-
-
-def test_a_killed_run_is_not_ended_before_its_mlflow_run_can_be(tmp_path: Path) -> None:
-    settings = Settings(state_dir=tmp_path / "state")  # the services are down, as after a power cut
-    tags = {HOST_TAG: RunProcess.current().host, PROCESS_TAG: "1 another-boot 1"}
-    lost = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
-    with open_instance(settings) as instance:
-        instance.add_run(lost)
-    with open_instance(settings) as instance:
-        assert instance.get_run_by_id(lost.run_id) == lost

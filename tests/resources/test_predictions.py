@@ -1,0 +1,108 @@
+"""The predictions in MongoDB: those of the wafers that a batch holds, replaced with what scored it."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+
+from resources.mongo import WaferStore
+from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
+from resources.s3 import StoredObject
+from tests.stored import predictions_of
+from wafer_assets.settings import Settings
+
+SOURCE = StoredObject("prediction/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
+
+
+@pytest.fixture
+def predictions(settings: Settings) -> PredictionStore:
+    return PredictionStore(settings)
+
+
+def accept(mongo: WaferStore, sha256: str, batch: str = "a.csv") -> None:
+    """Let a batch of two wafers be accepted."""
+    frame = pd.DataFrame({"wafer": ["Wafer-2", "Wafer-1"], "Sensor-1": [1.0, 2.0]})
+    mongo.replace_batch("prediction", batch, frame, SOURCE, sha256=sha256)
+
+
+def scored(sha256: str, version: int = 1, batch: str = "a.csv") -> ScoredBatch:
+    return ScoredBatch(
+        batch=batch,
+        sha256=sha256,
+        wafers=2,
+        alarms=1,
+        model="a model",
+        bundle_version=version,
+        csv="a key",
+        report="another key",
+        dagster_run_id="a run",
+        scored_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def rows(probability: float) -> list[dict[str, object]]:
+    return [{"wafer": wafer, "probability": probability} for wafer in ("Wafer-2", "Wafer-1")]
+
+
+def test_predictions_come_back_in_the_order_of_the_batch_with_what_scored_them(
+    mongo: WaferStore, predictions: PredictionStore
+) -> None:
+    accept(mongo, "first")
+    predictions.replace(scored("first"), rows(0.1 + 0.2), lambda: None)
+    assert predictions.scored() == {"a.csv": scored("first")}
+    assert predictions.scored_batch("a.csv") == scored("first")
+    assert predictions.scored_batch("b.csv") is None
+    found = predictions_of(predictions, "a.csv")
+    assert [(item["row"], item["wafer"], item["probability"]) for item in found] == [
+        (0, "Wafer-2", 0.1 + 0.2),
+        (1, "Wafer-1", 0.1 + 0.2),
+    ]
+
+
+def test_scoring_again_replaces_a_batchs_predictions_and_no_others(
+    mongo: WaferStore, predictions: PredictionStore
+) -> None:
+    for batch in ("a.csv", "b.csv"):
+        accept(mongo, "first", batch)
+        predictions.replace(scored("first", batch=batch), rows(0.1), lambda: None)
+    predictions.replace(scored("first", version=2), rows(0.2), lambda: None)
+    assert {batch: item.bundle_version for batch, item in predictions.scored().items()} == {"a.csv": 2, "b.csv": 1}
+    assert [(item["batch"], item["probability"]) for item in predictions.of_wafer("Wafer-1")] == [
+        ("a.csv", 0.2),
+        ("b.csv", 0.1),
+    ]
+
+
+def test_predictions_of_other_wafers_than_the_batch_holds_are_refused_and_not_published(
+    mongo: WaferStore, predictions: PredictionStore
+) -> None:
+    accept(mongo, "first")
+    predictions.replace(scored("first"), rows(0.1), lambda: None)
+    accept(mongo, "second")
+    published: list[str] = []
+    with pytest.raises(BatchReplacedError, match=r"Batch a\.csv was replaced while it was scored") as error:
+        predictions.replace(scored("first", version=2), rows(0.2), lambda: published.append("a file"))
+    assert error.value.code == "batch_replaced"
+    assert published == []
+    assert predictions.scored() == {"a.csv": scored("first")}
+    with pytest.raises(BatchReplacedError):
+        predictions.replace(scored("first", batch="unknown.csv"), rows(0.2), lambda: None)
+
+
+def test_only_the_predictions_of_a_batch_in_quarantine_are_withdrawn(
+    mongo: WaferStore, predictions: PredictionStore
+) -> None:
+    accept(mongo, "first")
+    predictions.replace(scored("first"), rows(0.1), lambda: None)
+    with pytest.raises(BatchReplacedError):
+        predictions.withdraw("a.csv")
+    assert predictions.scored() == {"a.csv": scored("first")}
+    mongo.quarantine_batch("prediction", "a.csv", [], SOURCE)
+    predictions.withdraw("a.csv")
+    assert predictions.scored() == {}
+    assert predictions.of_wafer("Wafer-1") == []
+
+
+def test_the_version_of_predictions_follows_from_bundle_and_wafers() -> None:
+    versions = {scored(sha256, version).data_version for sha256 in ("x", "y") for version in (1, 2)}
+    assert versions == {"1-x", "2-x", "1-y", "2-y"}
