@@ -33,7 +33,6 @@ from wafer_assets.keys import PREDICTIONS, REFUSALS, landing_key, prediction_key
 from wafer_assets.operations.backlog import waiting_batches
 from wafer_assets.operations.champion import promote, rollback
 from wafer_assets.operations.ingestion import ingest_batch
-from wafer_assets.operations.tracing import NothingToTraceError, trace
 from wafer_assets.settings import Settings
 
 SCHEMA = load_schema("prediction")
@@ -281,15 +280,6 @@ def test_a_batch_refused_during_the_run_gets_no_predictions(line: Line, good: di
     assert line.waiting() == []
 
 
-def test_a_trace_names_no_file_that_was_not_scored(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    (batch, content), (_, other), _ = good.items()
-    assert line.run("predict", line.ingested({batch: content})).success
-    line.ingested({batch: other})
-    (origin,), _ = trace(line.settings, batch)
-    assert origin.source is None
-
-
 def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(line: Line, good: dict[str, bytes]) -> None:
     line.promote(line.register(bundle_bytes(0)))
     tags = line.ingested(good)
@@ -351,39 +341,6 @@ def test_a_server_that_is_down_is_named(line: Line, good: dict[str, bytes]) -> N
     gone = line.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     away = Line(line.settings.model_copy(update={"mlflow": gone}), line.instance)
     assert "127.0.0.1:9 does not answer" in failure(away.run("predict", tags))
-
-
-def test_a_prediction_is_traced_to_its_table_and_promotion(line: Line, good: dict[str, bytes]) -> None:
-    version = line.register(bundle_bytes(0))
-    line.promote(version)
-    batch = next(iter(good))
-    assert line.run("predict", line.ingested(good)).success
-
-    wafer = frame_of(line.wafers, "prediction", batch)["wafer"].iloc[0]
-    for name in (batch, wafer):
-        (origin,), influences = trace(line.settings, name)
-        assert influences == []
-        assert origin.scored.batch == batch
-        assert origin.source is not None
-        assert origin.source.key == landing_key("prediction", batch)
-        assert (origin.bundle.version.version, origin.bundle.table_hash) == (version.version, "abc")
-        assert origin.bundle.promotion is not None
-        assert origin.bundle.promotion.reason == "It is needed."
-    with pytest.raises(NothingToTraceError, match="quarantine"):
-        trace(line.settings, "Wafer-0")
-
-
-def test_a_training_batch_is_traced_to_what_it_influenced(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    assert line.run("predict", line.ingested(good)).success
-    source = line.s3.list_objects(line.s3.landing)[0]
-    frame = simulate_table(5, seed=1).drop(columns="batch")
-    line.wafers.replace_batch("training", "wafer_1.csv", frame, source, sha256="x")
-
-    for name in ("wafer_1.csv", "Wafer-3"):
-        _, (influence,) = trace(line.settings, name)
-        assert [item.version for item in influence.versions] == [1]
-        assert {item.batch for item in influence.scored} == set(good)
 
 
 def test_the_evidence_in_the_store_is_plain_json(line: Line, good: dict[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""Where a prediction comes from and what a batch went into, where not everything is there that could be."""
+"""Where a prediction comes from and what a batch went into, also where not everything is there that could be."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -16,7 +16,7 @@ from schemas.loader import Line
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key, prediction_key, report_key
-from wafer_assets.operations.champion import keep
+from wafer_assets.operations.champion import keep, promote
 from wafer_assets.operations.tracing import NothingToTraceError, trace
 from wafer_assets.settings import Settings
 
@@ -39,11 +39,11 @@ class Platform:
         self.wafers.replace_batch(line, batch, frame, source, sha256=frame_hash(frame))
         return frame_hash(frame)
 
-    def register(self, *batches: str) -> BundleVersion:
+    def register(self, *batches: str, **tags: str) -> BundleVersion:
         """Register a version that was trained on these batches."""
         with self.tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
             run.log_dataset("table", content_hash="abc", source="s3://lake/table", rows=8, batches=batches)
-            return self.tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={})
+            return self.tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags=tags)
 
     def score(self, batch: str, version: int) -> None:
         """Store predictions of a batch that a version made."""
@@ -66,6 +66,45 @@ class Platform:
 @pytest.fixture
 def platform(platform_settings: Settings) -> Platform:
     return Platform(platform_settings)
+
+
+@pytest.mark.parametrize("name", [TO_SCORE, "Wafer-100"], ids=["by the batch", "by a wafer"])
+def test_a_prediction_is_traced_to_its_file_table_and_promotion(platform: Platform, name: str) -> None:
+    version = platform.register(FIRST, table_hash="abc")
+    log = PromotionLog(platform.settings)
+    promote(platform.tracking, log, version, by="a test", reason="It is needed.", figures={})
+    platform.score(TO_SCORE, version.version)
+    (origin,), influences = trace(platform.settings, name)
+    assert influences == []
+    assert origin.scored.batch == TO_SCORE
+    assert origin.source is not None
+    assert origin.source.key == landing_key("prediction", TO_SCORE)
+    assert (origin.bundle.version.version, origin.bundle.table_hash) == (version.version, "abc")
+    assert origin.bundle.promotion is not None
+    assert origin.bundle.promotion.reason == "It is needed."
+
+
+@pytest.mark.parametrize("name", [FIRST, "Wafer-3"], ids=["by the batch", "by a wafer"])
+def test_a_training_batch_is_traced_to_what_it_influenced(platform: Platform, name: str) -> None:
+    platform.accept("training", FIRST)
+    version = platform.register(FIRST)
+    platform.score(TO_SCORE, version.version)
+    _, (influence,) = trace(platform.settings, name)
+    assert influence.versions == (version,)
+    assert [item.batch for item in influence.scored] == [TO_SCORE]
+
+
+def test_a_name_that_nothing_has_leads_to_nothing(platform: Platform) -> None:
+    with pytest.raises(NothingToTraceError, match=r"neither a scored nor .* batch.*quarantine") as error:
+        trace(platform.settings, "Wafer-0")
+    assert error.value.code == "nothing_to_trace"
+
+
+def test_a_file_that_was_not_scored_is_not_named(platform: Platform) -> None:
+    platform.score(TO_SCORE, platform.register().version)
+    platform.accept("prediction", TO_SCORE, first=200)
+    (origin,), _ = trace(platform.settings, TO_SCORE)
+    assert origin.source is None
 
 
 def test_a_batch_that_nobody_has_scored_yet_says_that_it_waits(platform: Platform) -> None:
