@@ -104,6 +104,10 @@ class BatchDocuments:
 
         Parameters
         ----------
+        batch
+            Name of the batch.
+        manifest
+            With `batch`, `wafers`, and whatever else is to be known of the batch; None leaves none.
         documents
             A mapping per wafer, with `wafer`; as many as the manifest says.
         before_commit
@@ -113,6 +117,7 @@ class BatchDocuments:
         Raises
         ------
         StoringTooSlowError
+            What the batch was before is still there.
         """
         self.sweep()
         version, started = token_hex(8), time.monotonic()
@@ -153,12 +158,15 @@ class BatchDocuments:
 
         Parameters
         ----------
+        batch
+            Name of the batch.
         kept
             Given the manifest and a document, returns what is kept of it, so that a large batch is not held in full.
 
         Raises
         ------
         IncompleteBatchError
+            There are other documents than the manifest says.
         """
         before = None
         while True:

@@ -28,8 +28,11 @@ def load_champion(tracking: Tracking) -> "tuple[BundleVersion, Bundle]":
     Raises
     ------
     NoChampionError
+        No version was promoted yet.
     BundleUnusableError
         Its file is missing or damaged.
+    NewerFormat
+        A newer version of the platform wrote it.
     """
     version = tracking.version(CHAMPION)
     if version is None:
@@ -44,6 +47,8 @@ def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
     ------
     BundleUnusableError
         Its file is missing or damaged.
+    NewerFormat
+        A newer version of the platform wrote it.
     """
     from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, load
     from wafer_assets.domain.scoring import Bundle

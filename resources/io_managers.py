@@ -222,13 +222,29 @@ class ObjectIOManager(_LakeIOManager):
     extension = "skops"
 
     def encode(self, value: object) -> bytes:
-        """Turn an object into bytes."""
+        """Turn an object into bytes.
+
+        Raises
+        ------
+        UntrustedObject
+            It holds something of a type that could not be loaded again.
+        """
         from wafer_assets.domain.persistence import dump
 
         return dump(value)
 
     def decode(self, content: bytes) -> object:
-        """Turn bytes into the object; refuses types that are not ours to load."""
+        """Turn bytes into the object.
+
+        Raises
+        ------
+        UntrustedObject
+            They hold a type that is not ours to load; nothing was built.
+        NotAnObject
+            They hold no object of ours.
+        NewerFormat
+            A newer version of the platform wrote them.
+        """
         from wafer_assets.domain.persistence import load
 
         return load(content)

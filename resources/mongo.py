@@ -170,6 +170,8 @@ class WaferStore(MongoStore):
 
         Parameters
         ----------
+        line, batch
+            The line, and the name of the batch there.
         frame
             Batch frame: `wafer`, the sensors (float64, NaN is missing) and, on the training line, `faulty`.
         source
@@ -181,6 +183,16 @@ class WaferStore(MongoStore):
         before_commit
             Publishes the same wafers elsewhere, once MongoDB has taken them and nobody sees them yet. If it fails,
             nothing has changed here. It may be called again.
+
+        Returns
+        -------
+        BatchManifest
+            As it was stored.
+
+        Raises
+        ------
+        StoringTooSlowError
+            What the batch was before is still there.
         """
         faulty = int(frame["faulty"].sum()) if "faulty" in frame else None
         manifest = BatchManifest(
@@ -204,7 +216,13 @@ class WaferStore(MongoStore):
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
     ) -> BatchManifest:
-        """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once."""
+        """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once.
+
+        Raises
+        ------
+        StoringTooSlowError
+            What the batch was before is still there.
+        """
         manifest = BatchManifest(
             line=line,
             batch=batch,
@@ -269,7 +287,12 @@ class WaferStore(MongoStore):
     def read_batches(self, line: Line, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
         """Read the accepted batches of a line by name, one at a time, each with the manifest it belongs to.
 
-        A batch that leaves the store between the listing and its turn is left out.
+        A batch that goes to quarantine between the listing and its turn is left out.
+
+        Raises
+        ------
+        IncompleteBatchError
+            Records of a batch are missing.
         """
         for listed in self.batches(line, "accepted"):
             if listed.batch in without:

@@ -83,6 +83,8 @@ class PredictionStore(MongoStore):
 
         Parameters
         ----------
+        scored
+            What scored the batch, and where the result is.
         wafers
             A mapping per wafer, with `wafer` and what was predicted, in the order of the batch.
         before_commit
@@ -95,6 +97,8 @@ class PredictionStore(MongoStore):
         ------
         BatchReplacedError
             The batch does not hold the wafers any more that were scored; nothing has changed.
+        StoringTooSlowError
+            What the batch's predictions were before is still there.
         """
 
         def publish(session: "ClientSession") -> None:

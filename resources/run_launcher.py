@@ -121,7 +121,13 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return self._ask_code_server(run)
 
     def terminate(self, run_id: str) -> bool:
-        """End a run of the command line as Ctrl-C does, or mark it as canceled if its process is gone."""
+        """End a run of the command line as Ctrl-C does, or mark it as canceled if its process is gone.
+
+        Returns
+        -------
+        bool
+            Whether it is about to end; not where its process is on another host.
+        """
         instance = instance_of(self)
         run = instance.get_run_by_id(run_id)
         process = RunProcess.of(run) if run else None

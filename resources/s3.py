@@ -87,7 +87,13 @@ class S3Store:
         ]
 
     def head(self, bucket: str, key: str) -> StoredObject:
-        """Describe an object without reading it."""
+        """Describe an object without reading it.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is none.
+        """
         with _translated(bucket, key):
             found = self._client.head_object(Bucket=bucket, Key=key)
         return StoredObject(key, found["ContentLength"], found["ETag"].strip('"'), found["LastModified"])
@@ -211,7 +217,13 @@ def _translated(bucket: str, key: str) -> Iterator[None]:
 
 
 def require_plain_key(key: str) -> None:
-    """Raise `InvalidKeyError` unless the key is a plain path."""
+    """Require that a key is a plain path, which every server and every tool takes as it is.
+
+    Raises
+    ------
+    InvalidKeyError
+        It has an empty part, ``.`` or ``..``, a backslash or a character that cannot be printed, or is too long.
+    """
     if problem := _problem(key):
         raise InvalidKeyError(f"The key {key!r} {problem}. Rename the file or the asset it comes from.")
 

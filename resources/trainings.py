@@ -106,6 +106,7 @@ def require_fit(
     Raises
     ------
     MixedTrainingsError
+        It may not; the error says what does not fit, and what to do.
     """
     if found.config_hash and config_hash and found.config_hash != config_hash:
         raise MixedTrainingsError(

@@ -70,7 +70,13 @@ class WaferTableStore(FrameIOManager):
         return frame if frame_hash(frame) == contents.content_hash else None
 
     def handle_output(self, context: "dg.OutputContext", obj: object) -> None:
-        """Store the table, then what it was made of."""
+        """Store the table, then what it was made of.
+
+        Raises
+        ------
+        TypeError
+            The value is no `WaferTable`.
+        """
         if not isinstance(obj, WaferTable):
             raise TypeError(f"A wafer table is wanted, not {type(obj).__name__}.")
         super().handle_output(context, obj.frame)

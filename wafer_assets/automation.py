@@ -107,6 +107,8 @@ def new_records(champion: dg.AssetKey, refusals: dg.AssetKey) -> Condition:
 
     Parameters
     ----------
+    champion
+        The asset with an event for every new champion.
     refusals
         An asset with an event for every batch, each time that the champion could not score it.
     """

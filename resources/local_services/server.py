@@ -69,7 +69,13 @@ class Server(ABC):
 
 
 def program(name: str) -> str:
-    """Return the path of a program that is installed beside this Python."""
+    """Return the path of a program that is installed beside this Python.
+
+    Raises
+    ------
+    ServiceError
+        It is not installed.
+    """
     path = shutil.which(name, path=sysconfig.get_path("scripts"))
     if path is None:
         raise ServiceError(

@@ -110,6 +110,11 @@ class ModelRegistry(MLflowServer):
             Columns of the input, and those of them that may be left out.
         tags : mapping of str to str
             Evidence to keep with the version.
+
+        Returns
+        -------
+        BundleVersion
+            The next one.
         """
         with self._server() as client, tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             from mlflow import pyfunc

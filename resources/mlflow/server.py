@@ -42,6 +42,9 @@ class TrackingUnreachableError(RuntimeError):
 class MLflowServer:
     """The platform's MLflow server; subclasses say what is done there.
 
+    Whatever is done there raises `NotConfiguredError` where no server is set, and `TrackingUnreachableError` where it
+    does not answer. Other errors of the server are MLflow's.
+
     Attributes
     ----------
     settings : MLflowSettings

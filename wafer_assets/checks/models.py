@@ -54,7 +54,13 @@ def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
     blocking=True,
 )
 def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again."""
+    """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again.
+
+    Raises
+    ------
+    dagster.Failure
+        There is no table.
+    """
     facts = training_metadata(context.instance, training_key("wafer_table"), training_id(context.run))
     if not facts:
         raise dg.Failure("There is no table. Materialize training/wafer_table first.", allow_retries=False)

@@ -170,6 +170,12 @@ def run_job(
 
     Parameters
     ----------
+    settings
+        Where the services are.
+    instance
+        Records the run.
+    job
+        Name of the job.
     tags
         Tags of the run, such as its range of partitions.
     resources

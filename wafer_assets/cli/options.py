@@ -82,7 +82,13 @@ class Sentence(click.ParamType[str]):
 
 
 def require_free_port(host: str, port: int | None) -> None:
-    """Refuse an address that no server can listen on; without a port, for its host alone."""
+    """Refuse an address that no server can listen on; without a port, for its host alone.
+
+    Raises
+    ------
+    click.BadParameter
+        The host is no address of this machine, or the port is taken.
+    """
     try:
         family, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
         with socket.create_server(address[:2], family=family):

@@ -50,6 +50,8 @@ def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType
 
     Parameters
     ----------
+    summary
+        The latest facts; a part that has none is left out.
     where
         Where to look next: what for, and the command or address.
     """

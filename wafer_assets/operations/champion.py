@@ -88,6 +88,11 @@ def judge(
     """Decide by rule whether `challenger` takes the place of the champion; changes nothing.
 
     As `compare`, but what a person took away no rule gives back: a version that was rolled back is not promoted.
+
+    Raises
+    ------
+    OutOfFoldMissingError
+        The challenger has no out-of-fold results.
     """
     decision = compare(tracking, challenger, champion, seed=seed, clearly_better=clearly_better)
     if back := rolled_back(log.history(challenger.name), challenger.version):
@@ -104,6 +109,8 @@ def registered_version(tracking: Tracking, registered: Mapping[str, Any]) -> Bun
 
     Parameters
     ----------
+    tracking
+        Where it was registered.
     registered
         What the training said of it: `version`, and the fields of its provenance.
 
@@ -129,6 +136,7 @@ def require_champion(tracking: Tracking, judged: BundleVersion, against: BundleV
     Raises
     ------
     ChampionChangedError
+        It is another one, or there is none any more.
     """
     now = tracking.version(CHAMPION)
     if (now.version if now else None) != (against.version if against else None):
@@ -149,12 +157,23 @@ def promote(
 
     Parameters
     ----------
-    by : str
+    tracking, log
+        Where the champion is named, and where its changes are written down.
+    version
+        Of the registered model.
+    by
         Who decides: a Dagster run or a person.
-    reason : str
+    reason
         Why, in words.
-    figures : mapping
+    figures
         What the decision rests on, as plain JSON values.
+    dagster_run_id
+        The run that decides; None where a person does.
+
+    Returns
+    -------
+    Promotion
+        The record of the change.
 
     Raises
     ------
@@ -199,11 +218,18 @@ def rollback(tracking: Tracking, log: PromotionLog, *, by: str, reason: str, to:
 
     Parameters
     ----------
-    by, reason : str
+    tracking, log
+        Where the champion is named, and where its changes are written down.
+    by, reason
         Who decides, and why.
-    to : int, optional
+    to
         The earlier champion to go back to; by default the one that the current champion replaced. Rolling back
         again goes further back.
+
+    Returns
+    -------
+    Promotion
+        The record of the change.
 
     Raises
     ------

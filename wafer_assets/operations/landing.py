@@ -128,6 +128,8 @@ def plan_tick(
 
     Parameters
     ----------
+    line
+        Whose files are looked at.
     listing
         All objects of the landing bucket, or those of the line.
     reported
@@ -171,6 +173,12 @@ def take_up(
 
     Parameters
     ----------
+    instance
+        Is told.
+    line
+        Whose files are taken up.
+    s3, wafers
+        Where files land, and where their outcomes are.
     everything
         Take up all files, whatever became of them.
     """
@@ -189,6 +197,12 @@ def settled_batches(
 
     Parameters
     ----------
+    instance
+        Knows when it was told of files and outcomes.
+    line
+        Of the batches.
+    reported
+        What Dagster was last told of every file.
     outcomes
         ETag of the file behind each batch's outcome.
     """
@@ -209,6 +223,10 @@ def due_batches(
 
     Parameters
     ----------
+    instance
+        Knows when files were reported.
+    line
+        Of the batches.
     overdue
         Batches that were reported.
     now, pause

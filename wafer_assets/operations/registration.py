@@ -65,6 +65,7 @@ def make_bundle_of(pieces: Pieces, schema: BatchSchema, config: "ModelConfig", t
     Raises
     ------
     OtherTableError
+        The evaluation is of other wafers than the table.
     """
     from wafer_assets.domain.scoring import make_bundle
     from wafer_assets.domain.training import assemble
@@ -168,6 +169,7 @@ def require_same_wafers(out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> N
     Raises
     ------
     OtherTableError
+        Some of them differ, or their outcomes do; `counts` says how many.
     """
     tested = out_of_fold[out_of_fold["protocol"] == "repeated_k_fold"]
     evaluated = dict(zip(tested["wafer"], tested["faulty"], strict=True))

@@ -68,9 +68,19 @@ class Influence:
 def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[Influence]]:
     """Follow a batch or a wafer: back from its predictions, and on from its training batch.
 
+    Returns
+    -------
+    list of PredictionOrigin
+        Where the predictions come from; one for each scored batch of that name or with that wafer.
+    list of Influence
+        What went on from it; one for each accepted training batch of that name or with that wafer.
+
     Raises
     ------
     NothingToTraceError
+        Both would be empty.
+    BundleNotFoundError
+        The registry has lost a version that scored.
     """
     wafers, predictions = WaferStore(settings), PredictionStore(settings)
     tracking, log = Tracking(settings), PromotionLog(settings)
