@@ -8,7 +8,7 @@ What is told, and in which words, is in `sensors.notifications`.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import time
 
@@ -68,8 +68,9 @@ class Notifier:
     back before it. Two sensors that send at the same moment may count as one.
     """
 
-    def __init__(self, settings: NotificationSettings) -> None:
+    def __init__(self, settings: NotificationSettings, clock: Callable[[], float] = time) -> None:
         self._settings = settings
+        self._clock = clock
 
     def send(self, instance: dg.DagsterInstance, title: str, body: str) -> None:
         """Send a message, or count it where too many were sent.
@@ -84,7 +85,7 @@ class Notifier:
         urls = self._settings.urls
         if not urls:
             return
-        now, state = time(), _load(instance)
+        now, state = self._clock(), _load(instance)
         # Times in the future are from before the clock was set back.
         recent = tuple(at for at in state.sent if now - _HOUR < at <= now)
         if len(recent) >= self._settings.max_per_hour:

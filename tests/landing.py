@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 
 import dagster as dg
+import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Line
+from schemas.loader import Line, load_schema
+from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import take_up
 from wafer_assets.settings import Settings
@@ -26,3 +28,17 @@ def land(
         s3.put(s3.landing, landing_key(line, name), content)
     (only,) = take_up(instance, line, s3, WaferStore(settings), everything=everything)
     return only.tags
+
+
+def large_file(line: Line, wafers: int) -> tuple[str, bytes]:
+    """Return name and content of a file whose readings have two decimals.
+
+    With the four of simulated files, 5,000 wafers are more than the contract allows.
+    """
+    schema = load_schema(line)
+    table = simulate_table(wafers, seed=3).round(2)
+    columns = {schema.wafer: table["wafer"], **{sensor: table[sensor] for sensor in schema.sensors}}
+    if schema.label:
+        columns[schema.label] = 2 * table["faulty"] - 1
+    frame = pd.DataFrame(columns)[list(schema.columns)]
+    return schema.sample_file_name, frame.to_csv(index=False).encode()

@@ -19,10 +19,9 @@ from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from tests.landing import land
+from tests.landing import land, large_file
 from tests.stored import frame_of, predictions_of
 from wafer_assets.definitions import build_defs
-from wafer_assets.domain import simulation
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import make_bundle, score
@@ -138,14 +137,13 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: di
     assert line.waiting() == []
 
 
-def test_the_largest_file_is_scored_and_scored_again(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "DECIMALS", 2)  # with four the file would be larger than the contract allows
-    (batch,) = simulation.simulate_batches(1, 5_000, line="prediction", seed=4)
+def test_the_largest_file_is_scored_and_scored_again(line: Line) -> None:
+    batch, content = large_file("prediction", 5_000)
     line.promote(line.register(bundle_bytes(0)))
-    tags = line.ingested({batch.name: batch.content})
+    tags = line.ingested({batch: content})
     for _ in range(2):
         assert line.run("predict", tags).success
-        assert len(predictions_of(line.predictions, batch.name)) == 5_000
+        assert len(predictions_of(line.predictions, batch)) == 5_000
     assert len(line.predictions.of_wafer("Wafer-4711")) == 1
     assert line.waiting() == []
 

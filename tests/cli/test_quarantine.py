@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,8 +9,11 @@ import pytest
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
+from tests.landing import land
 from tests.shell import call
 from tests.stored import frame_of
+from wafer_assets.cli.instance import open_instance
+from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
 
@@ -67,31 +69,31 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
     )
 
 
-def test_quarantined_files_are_replayed_after_a_change_of_the_contract(
-    stores: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def refused(stores: Settings) -> str:
+    """A file that a narrower contract refused, because of a sensor that may be empty by now."""
     schema = load_schema("training")
+    sensor, *others = schema.optional_columns
+    narrower = schema.model_copy(update={"optional_columns": tuple(others)})
     (batch,) = simulate_batches(1, 6, line="training", schema=schema, seed=2)
     frame = pd.read_csv(io.BytesIO(batch.content))
-    frame["Sensor-1"] = None
-    file = tmp_path / batch.name
-    frame.to_csv(file, index=False)
-    assert "Sensor-1" not in schema.optional_columns
-    call("upload", file)
-    call("ingest")
-    assert "column_empty" in call("quarantine", "list").output
-    assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output
+    frame[sensor] = None
+    defs = build_defs(stores, {"training": narrower, "prediction": load_schema("prediction")})
+    with open_instance(stores) as instance:
+        tags = land(stores, instance, {batch.name: frame.to_csv(index=False).encode()})
+        assert defs.resolve_job_def("ingest_training").execute_in_process(instance=instance, tags=tags).success
+    return batch.name
 
-    # The landing bucket has been emptied since, and the contract allows for the broken sensor now.
+
+def test_quarantined_files_are_replayed_after_a_change_of_the_contract(stores: Settings, refused: str) -> None:
+    refuse(stores, "wafer_01012020_000000.csv", "one too many")
+    assert "column_empty" in call("quarantine", "list").output
     store = S3Store(stores)
-    store.delete(store.landing, f"training/{batch.name}")
-    wider = schema.model_copy(update={"optional_columns": (*schema.optional_columns, "Sensor-1")})
-    monkeypatch.setattr(
-        "wafer_assets.definitions.load_schema", lambda line: wider if line == "training" else load_schema(line)
-    )
-    replayed = call("quarantine", "replay", batch.name).output
+    store.delete(store.landing, f"training/{refused}")
+
+    replayed = call("quarantine", "replay", refused).output
     assert "1 files put back into the landing bucket" in replayed
     assert "1 of 1 batches are accepted now" in replayed
-    assert len(frame_of(WaferStore(stores), "training", batch.name)) == 6
-    assert "is empty" in call("quarantine", "replay").output
-    assert "Not in quarantine" in call("quarantine", "replay", batch.name).output
+    assert len(frame_of(WaferStore(stores), "training", refused)) == 6
+    assert "Not in quarantine" in call("quarantine", "replay", refused).output
+    assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
-from click import ClickException
+from click.testing import CliRunner
 
 from tests.shell import WAFER, call
 from tests.waiting import wait_until
-from wafer_assets.cli import main
+from wafer_assets.cli.shell import Shell
 
 HEAVY = {"dagster", "boto3", "botocore", "pymongo", "sklearn", "mlflow", "pandas", "numpy", "scipy", "xgboost"}
 
@@ -64,12 +65,16 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do(folder: Path, mo
     assert "wafer services status" in refused.output
 
 
-def test_an_error_holds_nothing_that_a_terminal_would_obey(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ClickException("[/x] \x1b[2J\nsecond line")
+def test_an_error_holds_nothing_that_a_terminal_would_obey() -> None:
+    @click.group(cls=Shell)
+    def shell() -> None:
+        pass
 
-    monkeypatch.setattr(main.commands["trace"], "callback", lambda **_: fail())
-    assert "Error: [/x] \\x1b[2J\nsecond line\n" in call("trace", "x").output
+    @shell.command()
+    def fail() -> None:
+        raise click.ClickException("[/x] \x1b[2J\nsecond line")
+
+    assert "Error: [/x] \\x1b[2J\nsecond line\n" in CliRunner().invoke(shell, ["fail"]).output
 
 
 @pytest.mark.usefixtures("folder")

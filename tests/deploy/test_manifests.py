@@ -13,13 +13,15 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import kubernetes_validate
 import pytest
 import yaml
+from dagster import DagsterRun
 from dagster_k8s import client as k8s_client
 from dagster_k8s import executor as k8s_executor
 from dagster_k8s import launcher as k8s_launcher
@@ -28,7 +30,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
+from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from tests.chart import BASE, EKS, ROOT, load_values
+from tests.conftest import use
 from wafer_assets.settings import Settings, load_settings
 
 Object: TypeAlias = dict[str, Any]
@@ -891,16 +895,24 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
     assert (str(options["host"]), options["port"]) == (EVERYWHERE, container["ports"][0]["containerPort"])
 
 
-@pytest.mark.parametrize("champion", [SimpleNamespace(version=7), None])
+def promoted(settings: Settings) -> BundleVersion:
+    """Register a version that is not the first one, and make it the champion."""
+    tracking = Tracking(settings)
+    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+        _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
+    tracking.set_alias(CHAMPION, version)
+    return version
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["a champion", "no champion"])
 def test_the_scoring_server_is_told_of_a_new_champion(
-    champion: SimpleNamespace | None, manifests: list[Object], monkeypatch: pytest.MonkeyPatch
+    is_there: bool, manifests: list[Object], platform_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from kubernetes import client, config
 
-    from resources.mlflow import Tracking
-
+    use(platform_settings, monkeypatch)
+    champion = promoted(platform_settings) if is_there else None
     patches: list[Object] = []
-    monkeypatch.setattr(Tracking, "version", lambda _, alias: champion if alias == "champion" else None)
     monkeypatch.setattr(config, "load_incluster_config", lambda: None)
     monkeypatch.setattr(client.AppsV1Api, "patch_namespaced_deployment", lambda _, **patch: patches.append(patch))
     container = container_of(manifests, "wafer-scoring-champion")
@@ -917,7 +929,7 @@ def test_the_scoring_server_is_told_of_a_new_champion(
     assert patch["namespace"] == deployment["metadata"]["namespace"]
     assert patch["name"] in one(manifests, "Role", "wafer-scoring-champion")["rules"][0]["resourceNames"]
     deployment["spec"]["template"]["metadata"] |= patch["body"]["spec"]["template"]["metadata"]
-    assert deployment["spec"]["template"]["metadata"]["annotations"] == {"wafer/champion": "7"}
+    assert deployment["spec"]["template"]["metadata"]["annotations"] == {"wafer/champion": str(champion.version)}
     kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
 
 

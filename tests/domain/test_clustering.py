@@ -2,8 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wafer_assets.domain import clustering
-from wafer_assets.domain.clustering import Clusterer, elbow, plane
+from wafer_assets.domain.clustering import MAX_ROWS, Clusterer, elbow, plane
 from wafer_assets.domain.preprocessing import WrongSensors
 
 
@@ -52,9 +51,8 @@ def test_missing_readings_do_not_make_clusters() -> None:
     np.testing.assert_array_equal(Clusterer(2).fit(features).predict(features), group)
 
 
-def test_large_tables_are_sampled_and_every_wafer_still_gets_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "MAX_ROWS", 200)
-    features, group = wafers(3)
+def test_large_tables_are_sampled_and_every_wafer_still_gets_its_cluster() -> None:
+    features, group = wafers(3, rows=MAX_ROWS + 5_000)
 
     assert elbow(features).k == 3
     np.testing.assert_array_equal(Clusterer(3).fit(features).predict(features), group)

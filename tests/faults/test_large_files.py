@@ -12,7 +12,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import MEGABYTE, load_schema
 from tests.conftest import environment_of
-from wafer_assets.domain import simulation
+from tests.landing import large_file
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key
 from wafer_assets.settings import Settings
@@ -59,10 +59,7 @@ def require_health(settings: Settings) -> None:
 
 @pytest.fixture(scope="module")
 def largest() -> tuple[str, bytes]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(simulation, "DECIMALS", 2)  # with four the file would be larger than the contract allows
-        (batch,) = simulation.simulate_batches(1, WAFERS, line="training", seed=3)
-    return batch.name, batch.content
+    return large_file("training", WAFERS)
 
 
 def test_five_thousand_wafers_in_one_file_become_records_and_table(

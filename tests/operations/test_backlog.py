@@ -16,8 +16,11 @@ from schemas.loader import Line, load_schema
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
+from tests.landing import land
+from tests.operations.test_champion import CutOff
 from wafer_assets.cli import main
 from wafer_assets.cli.instance import open_instance
+from wafer_assets.definitions import build_defs
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import (
@@ -76,15 +79,20 @@ def test_only_what_the_lake_lost_is_ingested_again(settings: Settings, monkeypat
     assert "No file is new or changed" in run("ingest").output
 
 
+class Killed(WaferStore):
+    """Lets a run be killed once all batches are stored, before it makes the ledger."""
+
+    def sweep(self) -> None:
+        raise SystemExit("killed")
+
+
 def test_a_ledger_that_a_killed_run_never_wrote_is_written(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     use(settings, monkeypatch)
-    drop(settings, "training", good_files("training", 2))
-    with monkeypatch.context() as cut:
-        cut.setattr(
-            "wafer_assets.assets.batches._ledger_metadata", lambda *_: (_ for _ in ()).throw(SystemExit("killed"))
-        )
-        CliRunner().invoke(main, ["ingest"])
     with open_instance(settings) as instance:
+        tags = land(settings, instance, good_files("training", 2))
+        job = build_defs(settings, wafers=Killed(settings)).resolve_job_def("ingest_training")
+        with pytest.raises(SystemExit):
+            job.execute_in_process(instance=instance, tags=tags)
         assert ledger_is_behind(instance, "training")
         assert "files received" in run("ingest").output
         assert not ledger_is_behind(instance, "training")
@@ -226,11 +234,11 @@ def test_a_model_of_other_hyperparameters_is_not_decided_on_but_trained_anew(tra
     assert trained.left == "train"
 
 
-def test_a_switch_that_never_came_about_is_left_to_do(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_never_came_about_is_left_to_do(trained: Trained, platform_settings: Settings) -> None:
     version = trained.register(bundle_bytes(0))
-    with monkeypatch.context() as cut:
-        cut.setattr(Tracking, "set_alias", lambda *_: None)
-        trained.decide(promote, version)
+    with pytest.raises(ConnectionError):
+        promote(CutOff(platform_settings), trained.log, version, by="a test", reason="It is needed.", figures={})
+    trained.report("champion", "?")
     assert trained.tracking.version(CHAMPION) is None
     assert trained.left == "decide"
 

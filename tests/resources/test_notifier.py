@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import time
 
 import dagster as dg
 import pytest
@@ -27,22 +28,23 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-SetClock = Callable[[float], None]
+class Clock:
+    """A clock that stands so many minutes after eight."""
+
+    minutes = 0.0
+
+    def __call__(self) -> float:
+        return EIGHT + 60 * self.minutes
 
 
 @pytest.fixture
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> SetClock:
-    """Stop the clock so many minutes after eight."""
-
-    def stop(minutes: float) -> None:
-        monkeypatch.setattr("resources.notifier.time", lambda: EIGHT + 60 * minutes)
-
-    stop(0)
-    return stop
+def clock() -> Clock:
+    return Clock()
 
 
-def notifier(*urls: str, max_per_hour: int = 20) -> Notifier:
-    return Notifier(NotificationSettings(urls=tuple(SecretStr(url) for url in urls), max_per_hour=max_per_hour))
+def notifier(*urls: str, max_per_hour: int = 20, clock: Callable[[], float] = time) -> Notifier:
+    settings = NotificationSettings(urls=tuple(SecretStr(url) for url in urls), max_per_hour=max_per_hour)
+    return Notifier(settings, clock)
 
 
 @pytest.fixture(autouse=True)
@@ -130,43 +132,39 @@ def test_a_bad_address_keeps_no_message_from_the_others(inbox: Inbox, instance: 
     assert inbox.bodies == ["It broke."]
 
 
-def test_no_more_than_the_limit_is_sent_in_any_hour(
-    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
-) -> None:
+def test_no_more_than_the_limit_is_sent_in_any_hour(inbox: Inbox, instance: dg.DagsterInstance, clock: Clock) -> None:
     for minute in (0, 50, 55, 56, 61, 62):
-        set_clock(minute)
-        notifier(inbox.url, max_per_hour=2).send(instance, "", f"At {minute}.")
+        clock.minutes = minute
+        notifier(inbox.url, max_per_hour=2, clock=clock).send(instance, "", f"At {minute}.")
     # The one of minute 0 is an hour ago at minute 61, that of minute 50 is not at minute 62.
     assert [body.partition("\n")[0] for body in inbox.bodies] == ["At 0.", "At 50.", "At 61."]
 
 
 def test_what_was_held_back_is_counted_in_the_next_message_once(
-    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock, caplog: pytest.LogCaptureFixture
+    inbox: Inbox, instance: dg.DagsterInstance, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for minute in (0, 10, 20, 30, 61, 122):
-        set_clock(minute)
-        notifier(inbox.url, max_per_hour=1).send(instance, "Title", f"At {minute}.")
+        clock.minutes = minute
+        notifier(inbox.url, max_per_hour=1, clock=clock).send(instance, "Title", f"At {minute}.")
     held_back = "3 more messages were held back since 2027-01-15 08:10 UTC; the Dagster UI shows all."
     assert inbox.bodies == ["At 0.", f"At 61.\n\n{held_back}", "At 122."]
     assert "At 20." in caplog.text
 
 
 def test_one_held_back_message_is_told_in_the_singular(
-    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
+    inbox: Inbox, instance: dg.DagsterInstance, clock: Clock
 ) -> None:
     for minute in (0, 1, 61):
-        set_clock(minute)
-        notifier(inbox.url, max_per_hour=1).send(instance, "Title", "Body.")
+        clock.minutes = minute
+        notifier(inbox.url, max_per_hour=1, clock=clock).send(instance, "Title", "Body.")
     assert "1 more message was held back since" in inbox.bodies[-1]
 
 
-def test_a_message_that_reached_nobody_does_not_count(
-    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
-) -> None:
-    limited = notifier(inbox.url, max_per_hour=1)
+def test_a_message_that_reached_nobody_does_not_count(inbox: Inbox, instance: dg.DagsterInstance, clock: Clock) -> None:
+    limited = notifier(inbox.url, max_per_hour=1, clock=clock)
     limited.send(instance, "Title", "First.")
     limited.send(instance, "Title", "Held back.")
-    set_clock(61)
+    clock.minutes = 61
     inbox.status = 503
     for _ in range(2):
         with pytest.raises(NotificationError):
@@ -177,21 +175,19 @@ def test_a_message_that_reached_nobody_does_not_count(
     assert inbox.bodies[1].startswith("Second.\n\n1 more message ")
 
 
-def test_a_clock_that_was_set_back_stops_nothing(
-    inbox: Inbox, instance: dg.DagsterInstance, set_clock: SetClock
-) -> None:
-    limited = notifier(inbox.url, max_per_hour=1)
+def test_a_clock_that_was_set_back_stops_nothing(inbox: Inbox, instance: dg.DagsterInstance, clock: Clock) -> None:
+    limited = notifier(inbox.url, max_per_hour=1, clock=clock)
     limited.send(instance, "Title", "At eight.")
-    set_clock(-600)
+    clock.minutes = -600
     limited.send(instance, "Title", "Ten hours earlier.")
     limited.send(instance, "Title", "Held back.")
     assert inbox.bodies == ["At eight.", "Ten hours earlier."]
 
 
-def test_a_restart_forgets_nothing(inbox: Inbox, tmp_path: Path, set_clock: SetClock) -> None:
+def test_a_restart_forgets_nothing(inbox: Inbox, tmp_path: Path, clock: Clock) -> None:
     for minute in (0, 1, 61):
-        set_clock(minute)
+        clock.minutes = minute
         with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-            notifier(inbox.url, max_per_hour=1).send(instance, "Title", f"At {minute}.")
+            notifier(inbox.url, max_per_hour=1, clock=clock).send(instance, "Title", f"At {minute}.")
     assert [body.partition("\n")[0] for body in inbox.bodies] == ["At 0.", "At 61."]
     assert "1 more message" in inbox.bodies[1]

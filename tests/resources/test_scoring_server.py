@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import copy
+from dataclasses import replace
 from threading import Thread, main_thread
 from typing import Any
 from uuid import uuid4
@@ -252,13 +254,21 @@ def test_requests_that_wait_together_get_their_own_rows(bundle: Bundle) -> None:
         pd.testing.assert_frame_equal(answer, score(bundle, part, VERSION).rows, check_exact=True)
 
 
-def test_a_failure_reaches_everyone_who_waited(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = ServedBundle(bundle, VERSION)
-    with monkeypatch.context() as patch:
-        patch.setattr(scoring_server, "score", lambda *_: 1 / 0)
-        with ThreadPoolExecutor(4) as pool:
-            failures = [pool.submit(served.predict, WAFERS).exception(timeout=30) for _ in range(8)]
+class Broken:
+    """Stands in a model for its preprocessor."""
+
+    def transform(self, _: object) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_failure_reaches_everyone_who_waited(bundle: Bundle) -> None:
+    model = copy(bundle.model)
+    model.preprocessor_ = Broken()
+    served = ServedBundle(replace(bundle, model=model), VERSION)
+    with ThreadPoolExecutor(4) as pool:
+        failures = [pool.submit(served.predict, WAFERS).exception(timeout=30) for _ in range(8)]
     assert {type(failure) for failure in failures} == {ZeroDivisionError}
+    model.preprocessor_ = bundle.model.preprocessor_
     assert len(served.predict(WAFERS)) == len(WAFERS)
 
 
