@@ -66,6 +66,13 @@ class Notifier:
 
     The log gets all of them, the addresses at most `max_per_hour` in any hour; a message says how many were held
     back before it. Two sensors that send at the same moment may count as one.
+
+    Parameters
+    ----------
+    settings
+        The addresses, and how many messages they get in an hour.
+    clock
+        Returns the time, in seconds since 1970.
     """
 
     def __init__(self, settings: NotificationSettings, clock: Callable[[], float] = time) -> None:
