@@ -86,7 +86,7 @@ def simulate(folder: Path, count: int, wafers: int) -> Iterator[Path]:
     from wafer_assets.domain.simulation import simulate_batches
 
     folder.mkdir()
-    for batch in simulate_batches(count, wafers, line="training", schema=load_schema("training"), seed=0):
+    for batch in simulate_batches(count, wafers, feed="training", schema=load_schema("training"), seed=0):
         (folder / batch.name).write_bytes(batch.content)
     return iter(sorted(folder.iterdir()))
 

@@ -70,7 +70,7 @@ def ingest(files: int, seed: int) -> dict[str, float]:
         open_instance(settings) as instance,
     ):
         s3 = S3Store(settings)
-        for batch in simulate_batches(files, line="training", seed=seed):
+        for batch in simulate_batches(files, feed="training", seed=seed):
             s3.put(s3.landing, landing_key("training", batch.name), batch.content)
         started = time.perf_counter()
         (landed,) = take_up(instance, "training", s3, WaferStore(settings))

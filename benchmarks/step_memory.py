@@ -58,7 +58,7 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
         LocalServices(Settings(state_dir=Path(folder))) as settings,
     ):
         s3 = S3Store(settings)
-        for batch in simulate_batches(files, line="training", seed=seed):
+        for batch in simulate_batches(files, feed="training", seed=seed):
             s3.put(s3.landing, landing_key("training", batch.name), batch.content)
         for step in (INGESTION, *STEPS_OF_TRAIN):
             click.echo(f"{step} …", err=True)

@@ -1,4 +1,4 @@
-"""The prediction line's jobs."""
+"""The prediction feed's jobs."""
 
 import dagster as dg
 

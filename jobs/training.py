@@ -1,4 +1,4 @@
-"""The training line's jobs."""
+"""The training feed's jobs."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,10 +13,10 @@ INGESTION = dg.AssetSelection.key_prefixes(["training"]) & dg.AssetSelection.gro
 MODELLING = dg.AssetSelection.key_prefixes(["training"]) - INGESTION
 
 INGESTED = dg.AssetSelection.assets(
-    *([line, asset] for line in BATCHES for asset in ("validated_batches", "wafer_records"))
+    *([feed, asset] for feed in BATCHES for asset in ("validated_batches", "wafer_records"))
 )
-"""What is ingested of every batch, on both lines."""
-FOLLOWING = dg.AssetSelection.assets(*([line, "batch_ledger"] for line in BATCHES), ["training", "wafer_table"])
+"""What is ingested of every batch, of both feeds."""
+FOLLOWING = dg.AssetSelection.assets(*([feed, "batch_ledger"] for feed in BATCHES), ["training", "wafer_table"])
 """What sums up all batches."""
 
 TRAIN = "train"

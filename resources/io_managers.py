@@ -1,8 +1,8 @@
 """How assets' values are kept in the lake bucket: frames as Parquet, everything else as our own bytes.
 
-An asset's latest value is one object, ``<line>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
-partition, ``<line>/<asset>/<partition>.<extension>``. What a training makes is stored first as its own,
-``runs/<training>/<line>/<asset>.<extension>``, or ``runs/<training>/<step>/<output>.<extension>`` between the ops of a
+An asset's latest value is one object, ``<feed>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
+partition, ``<feed>/<asset>/<partition>.<extension>``. What a training makes is stored first as its own,
+``runs/<training>/<feed>/<asset>.<extension>``, or ``runs/<training>/<step>/<output>.<extension>`` between the ops of a
 graph, and the server copies it from there to the latest. A step of a training reads the training's own values; one
 that the training has not made is taken over from the latest at its first use, and then stays the same for all steps.
 

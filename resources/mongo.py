@@ -1,16 +1,16 @@
 """The wafer store: every accepted wafer, and what became of every batch, in MongoDB; and what all stores share.
 
-A wafer is one document of the collection ``<line>_wafers``::
+A wafer is one document of the collection ``<feed>_wafers``::
 
     {"_id": "<batch>:<wafer>:<version>", "line": "training", "batch": "wafer_28012020_051011.csv",
      "version": "9f86d081884c7d65", "wafer": "Wafer-17", "row": 16, "faulty": false,
      "readings": {"Sensor-1": 3030.93, "Sensor-2": 2564.0, ...}}
 
-``row`` is the wafer's place in its file, from 0; ``faulty`` exists on the training line only; a missing
+``row`` is the wafer's place in its file, from 0; ``faulty`` exists on the training feed only; a missing
 reading is left out of ``readings``. So ``{"readings.Sensor-60": {"$gt": 5}}`` finds wafers as one expects. An
 array or a packed vector of readings would save 15 or 35 ms per batch of 100, and nobody could query them.
 
-What became of a batch is one document of the collection ``batches``: its manifest, with ``<line>/<batch>`` as
+What became of a batch is one document of the collection ``batches``: its manifest, with ``<feed>/<batch>`` as
 ``_id``. Each ingestion of a batch is a ``version``, and those wafers count whose version the manifest names
 (`resources.batch_documents` says how they change as a whole). For a second or two while a batch is ingested, or for
 half an hour after a process was killed, there are others: a query of one's own that must not count a wafer twice
@@ -26,11 +26,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from resources.batch_documents import PIECE, BatchDocuments, Document
 from resources.s3 import StoredObject
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.settings import NotConfiguredError, Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
     from pymongo.database import Database
+
+STORED_FEED = "line"  # as documents call the feed; the next layout of the state can rename it
 
 BatchStatus: TypeAlias = Literal["accepted", "quarantined"]
 
@@ -59,7 +61,7 @@ class BatchManifest(BaseModel):
     sha256
         Hash of the normalised content; None if quarantined.
     wafers, faulty
-        Records stored and how many of them are faulty; `faulty` is None on the prediction line.
+        Records stored and how many of them are faulty; `faulty` is None on the prediction feed.
     reasons
         Why the batch is in quarantine, one mapping each; empty if accepted.
     stored_at
@@ -70,9 +72,9 @@ class BatchManifest(BaseModel):
         Of the batch's records; None if stored before there were versions.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    line: Line
+    feed: Feed = Field(alias=STORED_FEED)
     batch: str
     status: BatchStatus
     key: str
@@ -99,9 +101,9 @@ class BatchFailure(BaseModel):
         Of the ingestion that tried it, contract included.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
-    line: Line
+    feed: Feed = Field(alias=STORED_FEED)
     batch: str
     etag: str
     code_version: str
@@ -151,13 +153,13 @@ class WaferStore(MongoStore):
     """The wafers and the batch manifests."""
 
     def _create_indexes(self, database: "Database[Document]") -> None:
-        database["batches"].create_index([("line", 1), ("status", 1)])
-        for line in get_args(Line):
-            _records(database, line).create_indexes()
+        database["batches"].create_index([(STORED_FEED, 1), ("status", 1)])
+        for feed in get_args(Feed):
+            _records(database, feed).create_indexes()
 
     def replace_batch(
         self,
-        line: Line,
+        feed: Feed,
         batch: str,
         frame: "pd.DataFrame",
         source: StoredObject,
@@ -170,10 +172,10 @@ class WaferStore(MongoStore):
 
         Parameters
         ----------
-        line, batch
-            The line, and the name of the batch there.
+        feed, batch
+            The feed, and the name of the batch there.
         frame
-            Batch frame: `wafer`, the sensors (float64, NaN is missing) and, on the training line, `faulty`.
+            Batch frame: `wafer`, the sensors (float64, NaN is missing) and, on the training feed, `faulty`.
         source
             The object in the landing bucket that the frame was read from.
         sha256
@@ -196,7 +198,7 @@ class WaferStore(MongoStore):
         """
         faulty = int(frame["faulty"].sum()) if "faulty" in frame else None
         manifest = BatchManifest(
-            line=line,
+            feed=feed,
             batch=batch,
             status="accepted",
             **_described(source),
@@ -207,11 +209,11 @@ class WaferStore(MongoStore):
             stored_at=datetime.now(UTC),
             contract_version=contract_version,
         )
-        return self._replace(manifest, _documents(line, frame), _sensors(frame), before_commit)
+        return self._replace(manifest, _documents(feed, frame), _sensors(frame), before_commit)
 
     def quarantine_batch(
         self,
-        line: Line,
+        feed: Feed,
         batch: str,
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
@@ -224,7 +226,7 @@ class WaferStore(MongoStore):
             What the batch was before is still there.
         """
         manifest = BatchManifest(
-            line=line,
+            feed=feed,
             batch=batch,
             status="quarantined",
             **_described(source),
@@ -238,33 +240,33 @@ class WaferStore(MongoStore):
 
     def note_failure(self, failure: BatchFailure) -> None:
         """Note why a batch could not be stored; what it was before stays, and its next outcome deletes the note."""
-        identifier = _manifest_id(failure.line, failure.batch)
-        self._failures.replace_one({"_id": identifier}, failure.model_dump(), upsert=True)
+        identifier = _manifest_id(failure.feed, failure.batch)
+        self._failures.replace_one({"_id": identifier}, failure.model_dump(by_alias=True), upsert=True)
 
-    def failures(self, line: Line) -> list[BatchFailure]:
+    def failures(self, feed: Feed) -> list[BatchFailure]:
         """List what was noted, by name of the batch."""
-        found = [BatchFailure(**document) for document in self._failures.find({"line": line}, {"_id": False})]
+        found = [BatchFailure(**document) for document in self._failures.find({STORED_FEED: feed}, {"_id": False})]
         return sorted(found, key=lambda item: item.batch)
 
-    def batches(self, line: Line, status: BatchStatus | None = None) -> list[BatchManifest]:
-        """List the manifests of a line, or those of one status, by name of the batch."""
-        wanted = {"line": line} if status is None else {"line": line, "status": status}
+    def batches(self, feed: Feed, status: BatchStatus | None = None) -> list[BatchManifest]:
+        """List the manifests of a feed, or those of one status, by name of the batch."""
+        wanted = {STORED_FEED: feed} if status is None else {STORED_FEED: feed, "status": status}
         found = self._manifests.find(wanted, {"_id": False, "sensors": False})
         return sorted((BatchManifest(**document) for document in found), key=lambda item: item.batch)
 
-    def miscounted(self, line: Line, manifests: Sequence[BatchManifest]) -> list[str]:
+    def miscounted(self, feed: Feed, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""
-        records = self._records(line)
+        records = self._records(feed)
         if records.count() == sum(manifest.wafers for manifest in manifests):
             return []
         # There may be wafers that no manifest names, and counting batch by batch never reads a whole collection.
         return [item.batch for item in manifests if records.count_of(item.batch, item.version) != item.wafers]
 
-    def batches_of(self, line: Line, wafer: str) -> list[str]:
+    def batches_of(self, feed: Feed, wafer: str) -> list[str]:
         """Return the accepted batches that hold a wafer, by name."""
-        return [str(document["batch"]) for document in self._records(line).of_wafer(wafer)]
+        return [str(document["batch"]) for document in self._records(feed).of_wafer(wafer)]
 
-    def read(self, line: Line, batch: str) -> "tuple[BatchManifest, pd.DataFrame | None]":
+    def read(self, feed: Feed, batch: str) -> "tuple[BatchManifest, pd.DataFrame | None]":
         """Read a batch's manifest with the frame that belongs to it, or None if it is in quarantine.
 
         The frame is the one it was stored from: same rows, order, and every bit of a float.
@@ -276,16 +278,16 @@ class WaferStore(MongoStore):
         IncompleteBatchError
             Records are missing.
         """
-        found = self._records(line).read(batch, _row)
+        found = self._records(feed).read(batch, _row)
         if found is None:
-            raise BatchNotFoundError(f"The {line} line has no accepted batch {batch!r}. Ingest it first.")
+            raise BatchNotFoundError(f"The {feed} feed has no accepted batch {batch!r}. Ingest it first.")
         document, rows = found
         sensors: list[str] = document.pop("sensors")
         manifest = BatchManifest(**document)
         return manifest, _frame(rows, sensors) if manifest.status == "accepted" else None
 
-    def read_batches(self, line: Line, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
-        """Read the accepted batches of a line by name, one at a time, each with the manifest it belongs to.
+    def read_batches(self, feed: Feed, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
+        """Read the accepted batches of a feed by name, one at a time, each with the manifest it belongs to.
 
         A batch that goes to quarantine between the listing and its turn is left out.
 
@@ -294,10 +296,10 @@ class WaferStore(MongoStore):
         IncompleteBatchError
             Records of a batch are missing.
         """
-        for listed in self.batches(line, "accepted"):
+        for listed in self.batches(feed, "accepted"):
             if listed.batch in without:
                 continue
-            manifest, frame = self.read(line, listed.batch)
+            manifest, frame = self.read(feed, listed.batch)
             if frame is not None:
                 yield manifest, frame
 
@@ -313,8 +315,8 @@ class WaferStore(MongoStore):
     def _failures(self) -> "Collection[Document]":
         return self._database["failed_batches"]
 
-    def _records(self, line: Line) -> BatchDocuments:
-        return _records(self._database, line)
+    def _records(self, feed: Feed) -> BatchDocuments:
+        return _records(self._database, feed)
 
     def _replace(
         self,
@@ -324,20 +326,20 @@ class WaferStore(MongoStore):
         before_commit: Callable[[], None] = lambda: None,
     ) -> BatchManifest:
         def last(session: "ClientSession") -> None:
-            self._failures.delete_one({"_id": _manifest_id(manifest.line, manifest.batch)}, session=session)
+            self._failures.delete_one({"_id": _manifest_id(manifest.feed, manifest.batch)}, session=session)
             before_commit()
 
-        stored = {**manifest.model_dump(exclude={"version"}), "sensors": sensors}
-        version = self._records(manifest.line).replace(manifest.batch, stored, documents, last)
+        stored = {**manifest.model_dump(by_alias=True, exclude={"version"}), "sensors": sensors}
+        version = self._records(manifest.feed).replace(manifest.batch, stored, documents, last)
         return manifest.model_copy(update={"version": version})
 
 
-def _records(database: "Database[Document]", line: Line) -> BatchDocuments:
-    return BatchDocuments(database, f"{line}_wafers", "batches", _manifest_id(line, ""))
+def _records(database: "Database[Document]", feed: Feed) -> BatchDocuments:
+    return BatchDocuments(database, f"{feed}_wafers", "batches", _manifest_id(feed, ""))
 
 
-def _manifest_id(line: Line, batch: str) -> str:
-    return f"{line}/{batch}"
+def _manifest_id(feed: Feed, batch: str) -> str:
+    return f"{feed}/{batch}"
 
 
 def _described(source: StoredObject) -> dict[str, Any]:
@@ -353,7 +355,7 @@ def _sensors(frame: "pd.DataFrame") -> list[str]:
     return [column for column in frame.columns if column not in ("wafer", "faulty")]
 
 
-def _documents(line: Line, frame: "pd.DataFrame") -> "Iterator[Document]":
+def _documents(feed: Feed, frame: "pd.DataFrame") -> "Iterator[Document]":
     """Yield a document per wafer, in the order of the rows."""
     sensors = _sensors(frame)
     labels = frame["faulty"].tolist() if "faulty" in frame else None
@@ -363,7 +365,7 @@ def _documents(line: Line, frame: "pd.DataFrame") -> "Iterator[Document]":
         rows = zip(block["wafer"], block[sensors].to_numpy().tolist(), strict=True)
         for row, (wafer, values) in enumerate(rows, start):
             document: Document = {
-                "line": line,
+                STORED_FEED: feed,
                 "wafer": wafer,
                 "row": row,
                 # NaN alone differs from itself.

@@ -1,6 +1,6 @@
 """What one training is, and which values may go together.
 
-A training is a run with steps of the modelling line, and what re-executes that run: its id is that of the first run.
+A training is a run with modelling steps, and what re-executes that run: its id is that of the first run.
 What its steps hand on is kept under ``runs/<training>/`` and belongs to it alone, whatever else runs.
 
 How the values are stored is in `resources.io_managers`, and what they are in `wafer_assets.assets`.
@@ -17,7 +17,7 @@ from resources.s3 import S3Store
 from wafer_assets.keys import training_folder
 
 POOL = "training"
-"""The pool of all steps of the modelling line: one run at a time."""
+"""The pool of all modelling steps: one run at a time."""
 
 
 class MixedTrainingsError(RuntimeError):
@@ -31,7 +31,7 @@ class MixedTrainingsError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a value of the modelling line comes from.
+    """What a value of a modelling step comes from.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def training_id(run: dg.DagsterRun) -> str:
 
 
 def is_training(run: dg.DagsterRun) -> bool:
-    """Return whether a run has a step of the modelling line."""
+    """Return whether a run has a modelling step."""
     return POOL in pools_of(run)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-Line = Literal["training", "prediction"]
+Feed = Literal["training", "prediction"]
 Outcome = Literal["passed", "faulty"]
 
 MEGABYTE = 1_000_000
@@ -102,8 +102,8 @@ class BatchSchema(BaseModel):
         return next((name for name, kind in self.columns.items() if kind == "integer"), None)
 
     @property
-    def line(self) -> Line:
-        """The line whose files this schema describes: only training files are labelled."""
+    def feed(self) -> Feed:
+        """The feed whose files this schema describes: only training files are labelled."""
         return "prediction" if self.label is None else "training"
 
     @property
@@ -249,30 +249,30 @@ def read_schema(path: Path) -> BatchSchema:
 
 
 @cache
-def load_schema(line: Line) -> BatchSchema:
-    """Return the shipped schema of a line, read once per process.
+def load_schema(feed: Feed) -> BatchSchema:
+    """Return the shipped schema of a feed, read once per process.
 
     Parameters
     ----------
-    line : {"training", "prediction"}
-        The line.
+    feed : {"training", "prediction"}
+        The feed.
 
     Returns
     -------
     BatchSchema
-        What the line's batch files must look like.
+        What the feed's batch files must look like.
 
     Raises
     ------
     SchemaError
-        If the file has been broken, or is that of the other line.
+        If the file has been broken, or is that of the other feed.
     """
-    path = Path(__file__).with_name(f"schema_{line}.json")
+    path = Path(__file__).with_name(f"schema_{feed}.json")
     schema = read_schema(path)
-    if schema.line != line:
+    if schema.feed != feed:
         raise SchemaError(
             "ColName",
-            f"a {schema.line} schema",
+            f"a {schema.feed} schema",
             "An Integer column (the label) makes it training.",
             path.name,
         )

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import BatchSchema, Line
+from schemas.loader import BatchSchema, Feed
 from wafer_assets.operations.backlog import stored_outcomes
 from wafer_assets.operations.ingestion import ingestion_version
 from wafer_assets.operations.landing import (
@@ -35,17 +35,17 @@ class _Search(BaseModel):
 def landing_sensor(
     schema: BatchSchema, settings: AutomationSettings, clock: Callable[[], float] = time
 ) -> dg.SensorDefinition:
-    """Build the sensor of a line's files.
+    """Build the sensor of a feed's files.
 
     It compares the listing with what Dagster was told before, so that a tick that was missed or that failed
     half-way is made up for by the next. Now and then it looks for files that were told and still have no outcome. A
     server that was away or a run that was killed may be the reason, so it tells them again, after pauses that grow; but
     not what cannot be stored as long as file, contract and code are the same.
     """
-    line, version = schema.line, ingestion_version(schema)
+    feed, version = schema.feed, ingestion_version(schema)
 
     @dg.sensor(
-        name=f"land_{line}_batches",
+        name=f"land_{feed}_batches",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=settings.landing_seconds,
         description="Registers new and replaced files of the landing bucket, and says which have vanished.",
@@ -54,24 +54,24 @@ def landing_sensor(
         context: dg.SensorEvaluationContext, s3: dg.ResourceParam[S3Store], wafers: dg.ResourceParam[WaferStore]
     ) -> dg.SensorResult:
         instance, limit = context.instance, settings.max_reports
-        listing = s3.list_objects(s3.landing, f"{line}/")  # raises unless it is complete
-        reported = reported_files(instance, line)
+        listing = s3.list_objects(s3.landing, f"{feed}/")  # raises unless it is complete
+        reported = reported_files(instance, feed)
         search = _Search.model_validate_json(context.cursor) if context.cursor else _Search()
         settled, given_up = None, set[tuple[str, str]]()
         # The difference, because a clock that was put back must not stop the search.
         if abs(clock() - search.at) >= settings.retry_minutes * 60:
-            settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3))
-            given_up = {(item.batch, item.etag) for item in wafers.failures(line) if item.code_version == version}
-        tick = plan_tick(line, listing, reported, settled, until=search.event, given_up=given_up)
-        report_vanished(instance, line, tick.vanished[:limit])
-        report_raw_batches(instance, line, s3.landing, dict(islice(tick.changed.items(), limit)))
+            settled = settled_batches(instance, feed, reported, stored_outcomes(feed, wafers, s3))
+            given_up = {(item.batch, item.etag) for item in wafers.failures(feed) if item.code_version == version}
+        tick = plan_tick(feed, listing, reported, settled, until=search.event, given_up=given_up)
+        report_vanished(instance, feed, tick.vanished[:limit])
+        report_raw_batches(instance, feed, s3.landing, dict(islice(tick.changed.items(), limit)))
         remarks = [f"{len(tick.changed)} files are new or changed"] if tick.changed else []
         if tick.vanished:
             remarks.append(f"{len(tick.vanished)} have vanished: {', '.join(tick.vanished[:10])}")
         if settled is not None:
             waiting = list(tick.waiting)[:MOST_LOOKED_AT]
-            due = due_batches(instance, line, waiting, clock(), settings.retry_minutes * 60)[:limit]
-            report_raw_batches(instance, line, s3.landing, {batch: tick.waiting[batch] for batch in due})
+            due = due_batches(instance, feed, waiting, clock(), settings.retry_minutes * 60)[:limit]
+            report_raw_batches(instance, feed, s3.landing, {batch: tick.waiting[batch] for batch in due})
             remarks += [f"{len(due)} had no outcome and are reported again"] if due else []
             remarks += [f"{len(waiting) - len(due)} without outcome wait longer"] if len(waiting) > len(due) else []
             remarks += [f"{len(given_up)} cannot be stored"] if given_up else []
@@ -86,6 +86,6 @@ def landing_sensor(
     return land
 
 
-def landing_sensors(schemas: Mapping[Line, BatchSchema], settings: AutomationSettings) -> list[dg.SensorDefinition]:
-    """Build the sensors of both lines."""
+def landing_sensors(schemas: Mapping[Feed, BatchSchema], settings: AutomationSettings) -> list[dg.SensorDefinition]:
+    """Build the sensors of both feeds."""
     return [landing_sensor(schema, settings) for schema in schemas.values()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from resources.notifier import NotificationError, Notifier, redact
-from schemas.loader import Line
+from schemas.loader import Feed
 
 if TYPE_CHECKING:
     from resources.adapters.dagster import SerializableErrorInfo
@@ -139,15 +139,15 @@ def _listed(items: Collection[str]) -> list[str]:
     return [*list(items)[:MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def notify_quarantine(line: Line, most: int = MAX_EVENTS) -> dg.SensorDefinition:
-    """Build the sensor that tells of refused files of a line, of so many at a tick."""
-    asset_key = dg.AssetKey([line, "quarantined_batches"])
+def notify_quarantine(feed: Feed, most: int = MAX_EVENTS) -> dg.SensorDefinition:
+    """Build the sensor that tells of refused files of a feed, of so many at a tick."""
+    asset_key = dg.AssetKey([feed, "quarantined_batches"])
 
     @dg.sensor(
-        name=f"notify_{line}_quarantine",
+        name=f"notify_{feed}_quarantine",
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description=f"Tells people of {line} files that went to quarantine: each once, all of a tick in one message.",
+        description=f"Tells people of {feed} files that went to quarantine: each once, all of a tick in one message.",
     )
     def notify(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
         records = context.instance.fetch_materializations(
@@ -162,11 +162,11 @@ def notify_quarantine(line: Line, most: int = MAX_EVENTS) -> dg.SensorDefinition
         if news:
             # A file that was replaced and refused meanwhile is told as it is now.
             refused = {str(record.partition_key): record for record in news}
-            files = f"{len(refused)} {line} {'file' if len(refused) == 1 else 'files'}"
+            files = f"{len(refused)} {feed} {'file' if len(refused) == 1 else 'files'}"
             lines = [
                 *_listed([f"{batch}: {_reasons(record)}" for batch, record in refused.items()]),
-                f"`wafer quarantine show <batch> --line {line}` says what is wrong and what to do; "
-                f"`wafer quarantine replay --line {line}` checks files again.",
+                f"`wafer quarantine show <batch> --feed {feed}` says what is wrong and what to do; "
+                f"`wafer quarantine replay --feed {feed}` checks files again.",
             ]
             _tell(context, notifier, f"{files} in quarantine", "\n".join(lines))
             remark = f"Told of {files}."

@@ -7,7 +7,7 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Line, load_schema
+from schemas.loader import Feed, load_schema
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import take_up
@@ -18,24 +18,24 @@ def land(
     settings: Settings,
     instance: dg.DagsterInstance,
     files: Mapping[str, bytes],
-    line: Line = "training",
+    feed: Feed = "training",
     *,
     everything: bool = True,
 ) -> dict[str, str]:
     """Drop files into the landing bucket; return the tags of a run over all that are there, or what is new of them."""
     s3 = S3Store(settings)
     for name, content in files.items():
-        s3.put(s3.landing, landing_key(line, name), content)
-    (only,) = take_up(instance, line, s3, WaferStore(settings), everything=everything)
+        s3.put(s3.landing, landing_key(feed, name), content)
+    (only,) = take_up(instance, feed, s3, WaferStore(settings), everything=everything)
     return only.tags
 
 
-def large_file(line: Line, wafers: int) -> tuple[str, bytes]:
+def large_file(feed: Feed, wafers: int) -> tuple[str, bytes]:
     """Return name and content of a file whose readings have two decimals.
 
     With the four of simulated files, 5,000 wafers are more than the contract allows.
     """
-    schema = load_schema(line)
+    schema = load_schema(feed)
     table = simulate_table(wafers, seed=3).round(2)
     columns = {schema.wafer: table["wafer"], **{sensor: table[sensor] for sensor in schema.sensors}}
     if schema.label:

@@ -8,22 +8,22 @@ import pandas as pd
 from resources.mlflow import BundleVersion, Tracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
-from schemas.loader import Line
+from schemas.loader import Feed
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
 
-def frame_of(store: WaferStore, line: Line, batch: str) -> pd.DataFrame:
+def frame_of(store: WaferStore, feed: Feed, batch: str) -> pd.DataFrame:
     """Return the wafers of an accepted batch."""
-    manifest, frame = store.read(line, batch)
+    manifest, frame = store.read(feed, batch)
     assert frame is not None, f"{batch} is {manifest.status}"
     return frame
 
 
-def etags_of(store: WaferStore, line: Line) -> dict[str, str]:
+def etags_of(store: WaferStore, feed: Feed) -> dict[str, str]:
     """Return the ETag of the landed file behind each batch's outcome, by batch."""
-    return {manifest.batch: manifest.etag for manifest in store.batches(line)}
+    return {manifest.batch: manifest.etag for manifest in store.batches(feed)}
 
 
 def predictions_of(store: PredictionStore, batch: str) -> list[dict[str, Any]]:

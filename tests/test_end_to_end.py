@@ -1,4 +1,4 @@
-"""The whole training line on real services, as its users run it."""
+"""The whole training feed on real services, as its users run it."""
 
 import json
 import os
@@ -31,7 +31,7 @@ FAST = {"forest_trees": 20, "xgboost_trees": 20}
 def simulated(batches: int, fault_rate: float) -> dict[str, bytes]:
     return {
         batch.name: batch.content
-        for batch in simulate_batches(batches, 60, line="training", seed=3, fault_rate=fault_rate)
+        for batch in simulate_batches(batches, 60, feed="training", seed=3, fault_rate=fault_rate)
     }
 
 

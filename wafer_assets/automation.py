@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from schemas.loader import Line
+from schemas.loader import Feed
 
 Condition: TypeAlias = dg.AutomationCondition[Any]
 
@@ -62,9 +62,9 @@ def _failed_and_due(ignored: tuple[dg.AssetKey, ...] = ()) -> Condition:
     return (dg.AutomationCondition.execution_failed() & due).with_label("failed_and_due")
 
 
-def new_batches(line: Line) -> Condition:
+def new_batches(feed: Feed) -> Condition:
     """Ingest every batch whose file is new or was replaced; what stays without outcome is reported again."""
-    raw_batches = dg.AssetKey([line, "raw_batches"])
+    raw_batches = dg.AssetKey([feed, "raw_batches"])
     landed = dg.AutomationCondition.asset_matches(raw_batches, dg.AutomationCondition.newly_updated())
     return _named("new_batches", _remembered(landed.with_label("file_landed"), _known_before()))
 
@@ -126,6 +126,6 @@ def new_records(champion: dg.AssetKey, refusals: dg.AssetKey) -> Condition:
 
 
 def governed_retraining() -> Condition:
-    """Never ask for one asset: the sensor `retrain` and the job `train` start the modelling line as a whole."""
+    """Never ask for one asset: the sensor `retrain` and the job `train` start all modelling steps together."""
     missing = dg.AutomationCondition.missing()
     return (missing & ~missing).with_label("governed_retraining")

@@ -16,7 +16,7 @@ from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from resources.wafer_table import WaferTableStore
-from schemas.loader import BatchSchema, Line, load_schema
+from schemas.loader import BatchSchema, Feed, load_schema
 from sensors.automation import automation_sensors
 from sensors.landing import landing_sensors
 from sensors.notifications import NOTIFICATION_SENSORS
@@ -36,7 +36,7 @@ TERMINAL = "terminal"
 
 def build_defs(
     settings: Settings,
-    schemas: Mapping[Line, BatchSchema] | None = None,
+    schemas: Mapping[Feed, BatchSchema] | None = None,
     loggers: Mapping[str, dg.LoggerDefinition] | None = None,
     **resources: Any,
 ) -> dg.Definitions:
@@ -47,13 +47,13 @@ def build_defs(
     settings
         Where the services are.
     schemas
-        The contract of every line; by default the shipped ones.
+        The contract of every feed; by default the shipped ones.
     loggers
         Loggers beside Dagster's own, by name.
     resources
         Resources to use instead of those that the settings give, by name.
     """
-    schemas = schemas or {line: load_schema(line) for line in BATCHES}
+    schemas = schemas or {feed: load_schema(feed) for feed in BATCHES}
     s3 = S3Store(settings)
     given: dict[str, Any] = {
         "s3": s3,

@@ -5,39 +5,39 @@ Whatever is found again by its name has its name from here. What a name holds is
 
 import dagster as dg
 
-from schemas.loader import Line
+from schemas.loader import Feed
 
 
-def line_key(line: Line, asset: str) -> dg.AssetKey:
-    """Return the key of an asset of a line."""
-    return dg.AssetKey([line, asset])
+def feed_key(feed: Feed, asset: str) -> dg.AssetKey:
+    """Return the key of an asset of a feed."""
+    return dg.AssetKey([feed, asset])
 
 
 def training_key(asset: str) -> dg.AssetKey:
-    """Return the key of an asset of the training line."""
-    return line_key("training", asset)
+    """Return the key of an asset of the training feed."""
+    return feed_key("training", asset)
 
 
 DATA_VERSION = "dagster/data_version"
 """Tag of a materialization that says which version of the data it made."""
 
-PREDICTIONS = line_key("prediction", "predictions")
-REFUSALS = line_key("prediction", "unscored_batches")
+PREDICTIONS = feed_key("prediction", "predictions")
+REFUSALS = feed_key("prediction", "unscored_batches")
 
 
-def landing_key(line: Line, name: str) -> str:
+def landing_key(feed: Feed, name: str) -> str:
     """Return the key of a file in the landing bucket."""
-    return f"{line}/{name}"
+    return f"{feed}/{name}"
 
 
-def validated_key(line: Line, batch: str) -> str:
+def validated_key(feed: Feed, batch: str) -> str:
     """Return the key of an accepted batch in the lake bucket."""
-    return f"{line}/validated_batches/{batch}"
+    return f"{feed}/validated_batches/{batch}"
 
 
-def quarantine_folder(line: Line, batch: str) -> str:
+def quarantine_folder(feed: Feed, batch: str) -> str:
     """Return the prefix in the lake bucket that holds a refused file and its `reasons.json`."""
-    return f"{line}/quarantined_batches/{batch}/"
+    return f"{feed}/quarantined_batches/{batch}/"
 
 
 def value_key(asset: dg.AssetKey, extension: str, partition: str | None = None) -> str:

@@ -5,9 +5,9 @@ from urllib.parse import unquote
 
 import dagster as dg
 
-from schemas.loader import Line
+from schemas.loader import Feed
 
-BATCHES: dict[Line, dg.DynamicPartitionsDefinition] = {
+BATCHES: dict[Feed, dg.DynamicPartitionsDefinition] = {
     "training": dg.DynamicPartitionsDefinition(name="training_batches"),
     "prediction": dg.DynamicPartitionsDefinition(name="prediction_batches"),
 }

@@ -2,7 +2,7 @@
 
 - ``ingest`` drops training files into the landing bucket and ingests them.
 - ``trained`` is what a whole training on a small simulated table left behind; made once, and never changed.
-- ``modelling`` materializes assets of the training line from what that training stored, for one test.
+- ``modelling`` materializes assets of the training feed from what that training stored, for one test.
 """
 
 import base64
@@ -65,7 +65,7 @@ def ingest(settings: Settings, instance: dg.DagsterInstance) -> Ingest:
     return run
 
 
-# --- The training line ---
+# --- The training feed ---
 
 MODEL: Mapping[str, Any] = {"k_max": 4, "folds": 2, "forest_trees": 3, "xgboost_trees": 3}
 EVALUATION: Mapping[str, Any] = {"repeats": 1, "folds": 3, "n_jobs": 1}
@@ -76,7 +76,7 @@ MODELLING = ("preprocessor", "features", "elbow", "clusterer", "cluster_labels",
 
 @dataclass(frozen=True)
 class Made:
-    """What a run on the training line made, as it was when the run had ended.
+    """What a run on the training feed made, as it was when the run had ended.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ def run_line(
     model: Mapping[str, Any] = MODEL,
     evaluation: Mapping[str, Any] = EVALUATION,
 ) -> Made:
-    """Materialize assets of the training line in one run."""
+    """Materialize assets of the training feed in one run."""
     defs = build_defs(settings, model=FaultModelConfig(**model), evaluation=EvaluationConfig(**evaluation))
     job = defs.resolve_implicit_global_asset_job_def()
     subset = job.get_subset(asset_selection={training_key(name) for name in names})
@@ -194,7 +194,7 @@ def trained(shared_platform: Settings, simulated: pd.DataFrame) -> Made:
 
 
 class Modelling:
-    """The training line of one test, whose lake holds the latest values of a training."""
+    """The training feed of one test, whose lake holds the latest values of a training."""
 
     def __init__(self, settings: Settings, trained: Made) -> None:
         self.settings, self._trained = settings, trained

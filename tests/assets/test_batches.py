@@ -10,7 +10,7 @@ import pytest
 
 from resources.mongo import BatchManifest, WaferStore
 from resources.s3 import S3Store, s3_client
-from schemas.loader import BatchSchema, Line
+from schemas.loader import BatchSchema, Feed
 from tests.assets.conftest import Ingest
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
@@ -23,7 +23,7 @@ from wafer_assets.settings import Settings
 def good(schema: BatchSchema) -> dict[str, bytes]:
     return {
         batch.name: batch.content
-        for batch in simulate_batches(3, 8, line="training", schema=schema, seed=1, fault_rate=0.3)
+        for batch in simulate_batches(3, 8, feed="training", schema=schema, seed=1, fault_rate=0.3)
     }
 
 
@@ -173,10 +173,10 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     wafer = pd.read_csv(io.BytesIO(good[name]), usecols=[0], nrows=1).iloc[0, 0]
 
     class TooLarge(WaferStore):
-        def replace_batch(self, line: Line, batch: str, frame: pd.DataFrame, *args: Any, **more: Any) -> BatchManifest:
+        def replace_batch(self, feed: Feed, batch: str, frame: pd.DataFrame, *args: Any, **more: Any) -> BatchManifest:
             if batch == name:
                 frame = frame.assign(wafer=frame["wafer"].replace(wafer, "0" * 17_000_000))
-            return super().replace_batch(line, batch, frame, *args, **more)
+            return super().replace_batch(feed, batch, frame, *args, **more)
 
     result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False, wafers=TooLarge(settings))
     assert not result.success
@@ -226,9 +226,9 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
     read: list[str] = []
 
     class Counted(WaferStore):
-        def read(self, line: Line, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+        def read(self, feed: Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
             read.append(batch)
-            return super().read(line, batch)
+            return super().read(feed, batch)
 
     table = build_defs(settings, wafers=Counted(settings)).resolve_implicit_global_asset_job_def()
 

@@ -1,4 +1,4 @@
-"""The prediction line on real services: every accepted wafer gets one row, from one bundle, or nothing changes."""
+"""The prediction feed on real services: every accepted wafer gets one row, from one bundle, or nothing changes."""
 
 import io
 import json
@@ -56,8 +56,8 @@ def bundle_bytes(seed: int, contract_version: str = "1.0") -> bytes:
     )
 
 
-class Line:
-    """The prediction line of one test, on an ephemeral instance."""
+class Feed:
+    """The prediction feed of one test, on an ephemeral instance."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings, self.instance = settings, instance
@@ -95,14 +95,14 @@ class Line:
 
 
 @pytest.fixture
-def line(platform_settings: Settings) -> Iterator[Line]:
+def feed(platform_settings: Settings) -> Iterator[Feed]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Line(platform_settings, instance)
+        yield Feed(platform_settings, instance)
 
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, bytes]:
-    batches = simulate_batches(3, 20, line="prediction", schema=SCHEMA, seed=2, fault_rate=0.2, first_wafer=401)
+    batches = simulate_batches(3, 20, feed="prediction", schema=SCHEMA, seed=2, fault_rate=0.2, first_wafer=401)
     return {batch.name: batch.content for batch in batches}
 
 
@@ -112,81 +112,81 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.user_failure_data.description if data.user_failure_data else data.error)
 
 
-def test_every_accepted_wafer_gets_one_row_and_its_evidence(line: Line, good: dict[str, bytes]) -> None:
-    version = line.register(bundle_bytes(0))
-    line.promote(version)
-    result = line.run("predict", line.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
+def test_every_accepted_wafer_gets_one_row_and_its_evidence(feed: Feed, good: dict[str, bytes]) -> None:
+    version = feed.register(bundle_bytes(0))
+    feed.promote(version)
+    result = feed.run("predict", feed.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
 
     assert result.success
     # A refused batch has an empty result, so that a backfill over it is complete.
-    assert set(line.instance.get_materialized_partitions(PREDICTIONS)) == {*good, "wafer_1_1.csv"}
-    assert set(line.predictions.scored()) == set(good)
-    bundle = load_bundle(line.tracking, version)
+    assert set(feed.instance.get_materialized_partitions(PREDICTIONS)) == {*good, "wafer_1_1.csv"}
+    assert set(feed.predictions.scored()) == set(good)
+    bundle = load_bundle(feed.tracking, version)
     for batch in good:
-        frame = frame_of(line.wafers, "prediction", batch)
-        rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
+        frame = frame_of(feed.wafers, "prediction", batch)
+        rows = pd.read_csv(io.BytesIO(feed.csv(batch)), float_precision="round_trip")
         expected = score(bundle, frame, version.version)
         pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
         assert rows["wafer"].tolist() == frame["wafer"].tolist()
-        documents = predictions_of(line.predictions, batch)
+        documents = predictions_of(feed.predictions, batch)
         assert [document["probability"] for document in documents] == rows["probability"].tolist()
         for document in documents:
             listed = sum(found["contribution"] for found in document["evidence"])
             assert document["base"] + listed + document["others"] == pytest.approx(document["margin"], abs=1e-9)
-        assert b"<html" in line.s3.get(line.s3.lake, report_key(batch))
-    assert line.waiting() == []
+        assert b"<html" in feed.s3.get(feed.s3.lake, report_key(batch))
+    assert feed.waiting() == []
 
 
-def test_the_largest_file_is_scored_and_scored_again(line: Line) -> None:
+def test_the_largest_file_is_scored_and_scored_again(feed: Feed) -> None:
     batch, content = large_file("prediction", 5_000)
-    line.promote(line.register(bundle_bytes(0)))
-    tags = line.ingested({batch: content})
+    feed.promote(feed.register(bundle_bytes(0)))
+    tags = feed.ingested({batch: content})
     for _ in range(2):
-        assert line.run("predict", tags).success
-        assert len(predictions_of(line.predictions, batch)) == 5_000
-    assert len(line.predictions.of_wafer("Wafer-4711")) == 1
-    assert line.waiting() == []
+        assert feed.run("predict", tags).success
+        assert len(predictions_of(feed.predictions, batch)) == 5_000
+    assert len(feed.predictions.of_wafer("Wafer-4711")) == 1
+    assert feed.waiting() == []
 
 
-def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(line: Line, good: dict[str, bytes]) -> None:
-    old, new = line.register(bundle_bytes(0)), line.register(bundle_bytes(1))
-    line.promote(old)
-    tags = line.ingested(good)
+def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(feed: Feed, good: dict[str, bytes]) -> None:
+    old, new = feed.register(bundle_bytes(0)), feed.register(bundle_bytes(1))
+    feed.promote(old)
+    tags = feed.ingested(good)
     batch = next(iter(good))
-    assert line.run("predict", tags).success
-    before = line.csv(batch)
+    assert feed.run("predict", tags).success
+    before = feed.csv(batch)
 
-    line.promote(new)
-    assert line.run("predict", tags).success
-    assert line.csv(batch) != before
-    assert len(predictions_of(line.predictions, batch)) == 20
-    assert {item.bundle_version for item in line.predictions.scored().values()} == {new.version}
+    feed.promote(new)
+    assert feed.run("predict", tags).success
+    assert feed.csv(batch) != before
+    assert len(predictions_of(feed.predictions, batch)) == 20
+    assert {item.bundle_version for item in feed.predictions.scored().values()} == {new.version}
 
-    rollback(line.tracking, line.log, by="a test", reason="It alarms too often.")
-    assert line.run("predict", tags).success
-    assert line.csv(batch) == before
-
-
-def test_without_a_champion_batches_wait(line: Line, good: dict[str, bytes]) -> None:
-    tags = line.ingested(good)
-    assert "3 batches wait" in failure(line.run("predict", tags))
-    assert line.instance.get_materialized_partitions(REFUSALS) == set(good)
-    line.promote(line.register(bundle_bytes(0)))
-    assert line.run("predict", tags).success
-    assert line.waiting() == []
+    rollback(feed.tracking, feed.log, by="a test", reason="It alarms too often.")
+    assert feed.run("predict", tags).success
+    assert feed.csv(batch) == before
 
 
-def test_a_batch_that_is_refused_later_loses_its_predictions(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    assert line.run("predict", line.ingested(good)).success
+def test_without_a_champion_batches_wait(feed: Feed, good: dict[str, bytes]) -> None:
+    tags = feed.ingested(good)
+    assert "3 batches wait" in failure(feed.run("predict", tags))
+    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
+    feed.promote(feed.register(bundle_bytes(0)))
+    assert feed.run("predict", tags).success
+    assert feed.waiting() == []
+
+
+def test_a_batch_that_is_refused_later_loses_its_predictions(feed: Feed, good: dict[str, bytes]) -> None:
+    feed.promote(feed.register(bundle_bytes(0)))
+    assert feed.run("predict", feed.ingested(good)).success
     batch = next(iter(good))
-    tags = line.ingested({batch: b"Wafer,Sensor-1\nWafer-1,1\n"})
-    assert line.waiting() == [batch]
-    assert line.run("predict", tags).success
-    assert line.waiting() == []
-    assert predictions_of(line.predictions, batch) == []
-    assert line.s3.list_objects(line.s3.lake, prediction_key(batch)) == []
-    assert len(predictions_of(line.predictions, list(good)[1])) == 20
+    tags = feed.ingested({batch: b"Wafer,Sensor-1\nWafer-1,1\n"})
+    assert feed.waiting() == [batch]
+    assert feed.run("predict", tags).success
+    assert feed.waiting() == []
+    assert predictions_of(feed.predictions, batch) == []
+    assert feed.s3.list_objects(feed.s3.lake, prediction_key(batch)) == []
+    assert len(predictions_of(feed.predictions, list(good)[1])) == 20
 
 
 class Replaced(WaferStore):
@@ -196,13 +196,13 @@ class Replaced(WaferStore):
         super().__init__(settings)
         self.moment, self.pending = moment, [replace]
 
-    def batches(self, line: schemas.Line, status: BatchStatus | None = None) -> list[BatchManifest]:
-        manifests = super().batches(line, status)
+    def batches(self, feed: schemas.Feed, status: BatchStatus | None = None) -> list[BatchManifest]:
+        manifests = super().batches(feed, status)
         self._replace_at("listed")
         return manifests
 
-    def read(self, line: schemas.Line, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
-        content = super().read(line, batch)
+    def read(self, feed: schemas.Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+        content = super().read(feed, batch)
         self._replace_at("read")
         return content
 
@@ -218,69 +218,69 @@ MOMENTS = pytest.mark.parametrize(
 
 @MOMENTS
 def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_scored(
-    line: Line, good: dict[str, bytes], moment: str
+    feed: Feed, good: dict[str, bytes], moment: str
 ) -> None:
-    version = line.register(bundle_bytes(0))
-    line.promote(version)
+    version = feed.register(bundle_bytes(0))
+    feed.promote(version)
     (batch, content), (_, other), _ = good.items()
-    tags = line.ingested({batch: content})
+    tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        line.s3.put(line.s3.landing, landing_key("prediction", batch), other)
-        ingest_batch(SCHEMA, batch, line.s3, line.wafers)
+        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), other)
+        ingest_batch(SCHEMA, batch, feed.s3, feed.wafers)
 
-    result = line.run("predict", tags, wafers=Replaced(line.settings, moment, replace))
+    result = feed.run("predict", tags, wafers=Replaced(feed.settings, moment, replace))
     assert result.success
-    (manifest,) = line.wafers.batches("prediction")
-    frame = frame_of(line.wafers, "prediction", batch)
+    (manifest,) = feed.wafers.batches("prediction")
+    frame = frame_of(feed.wafers, "prediction", batch)
     assert manifest.sha256 == frame_hash(frame)
-    assert line.predictions.scored()[batch].sha256 == manifest.sha256
-    rows = pd.read_csv(io.BytesIO(line.csv(batch)), float_precision="round_trip")
-    expected = score(load_bundle(line.tracking, version), frame, version.version)
+    assert feed.predictions.scored()[batch].sha256 == manifest.sha256
+    rows = pd.read_csv(io.BytesIO(feed.csv(batch)), float_precision="round_trip")
+    expected = score(load_bundle(feed.tracking, version), frame, version.version)
     pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
-    assert [item["wafer"] for item in predictions_of(line.predictions, batch)] == frame["wafer"].tolist()
+    assert [item["wafer"] for item in predictions_of(feed.predictions, batch)] == frame["wafer"].tolist()
     (event,) = result.asset_materializations_for_node("score_batches")
     assert (event.tags or {})["dagster/data_version"] == f"{version.version}-{manifest.sha256}"
-    assert line.waiting() == []
+    assert feed.waiting() == []
 
 
 @MOMENTS
 def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored(
-    line: Line, good: dict[str, bytes], moment: str
+    feed: Feed, good: dict[str, bytes], moment: str
 ) -> None:
-    line.promote(line.register(bundle_bytes(0)))
+    feed.promote(feed.register(bundle_bytes(0)))
     (batch, content), (_, other), _ = good.items()
-    tags = line.ingested({batch: content})
+    tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        line.s3.put(line.s3.landing, landing_key("prediction", batch), other)
+        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), other)
         newer = SCHEMA.model_copy(update={"contract_version": "2.0"})
-        ingest_batch(newer, batch, line.s3, line.wafers)
+        ingest_batch(newer, batch, feed.s3, feed.wafers)
 
-    replaced = Replaced(line.settings, moment, replace)
-    assert "keeps contract 2.0" in failure(line.run("predict", tags, wafers=replaced))
-    assert line.predictions.scored() == {}
+    replaced = Replaced(feed.settings, moment, replace)
+    assert "keeps contract 2.0" in failure(feed.run("predict", tags, wafers=replaced))
+    assert feed.predictions.scored() == {}
 
 
 @MOMENTS
-def test_a_batch_refused_during_the_run_gets_no_predictions(line: Line, good: dict[str, bytes], moment: str) -> None:
-    line.promote(line.register(bundle_bytes(0)))
+def test_a_batch_refused_during_the_run_gets_no_predictions(feed: Feed, good: dict[str, bytes], moment: str) -> None:
+    feed.promote(feed.register(bundle_bytes(0)))
     batch, content = next(iter(good.items()))
-    tags = line.ingested({batch: content})
+    tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        line.s3.put(line.s3.landing, landing_key("prediction", batch), b"Wafer,Sensor-1\nWafer-1,1\n")
-        ingest_batch(SCHEMA, batch, line.s3, line.wafers)
+        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), b"Wafer,Sensor-1\nWafer-1,1\n")
+        ingest_batch(SCHEMA, batch, feed.s3, feed.wafers)
 
-    assert line.run("predict", tags, wafers=Replaced(line.settings, moment, replace)).success
-    assert line.predictions.scored() == {}
-    assert predictions_of(line.predictions, batch) == []
-    assert line.waiting() == []
+    assert feed.run("predict", tags, wafers=Replaced(feed.settings, moment, replace)).success
+    assert feed.predictions.scored() == {}
+    assert predictions_of(feed.predictions, batch) == []
+    assert feed.waiting() == []
 
 
-def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    tags = line.ingested(good)
+def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(feed: Feed, good: dict[str, bytes]) -> None:
+    feed.promote(feed.register(bundle_bytes(0)))
+    tags = feed.ingested(good)
     first, *others = good
 
     class TooLarge(PredictionStore):
@@ -288,60 +288,60 @@ def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(line: Line, good
             blob = b"0" * 17_000_000 if scored.batch == first else b""
             super().replace(scored, [{**document, "blob": blob} for document in wafers], *args)
 
-    message = failure(line.run("predict", tags, predictions=TooLarge(line.settings)))
+    message = failure(feed.run("predict", tags, predictions=TooLarge(feed.settings)))
     assert first in message
     assert "too large" in message
-    assert set(line.predictions.scored()) == set(others)
-    assert line.waiting() == [first]
-    assert not line.s3.exists(line.s3.lake, prediction_key(first))
+    assert set(feed.predictions.scored()) == set(others)
+    assert feed.waiting() == [first]
+    assert not feed.s3.exists(feed.s3.lake, prediction_key(first))
 
 
-def test_a_bundle_of_another_contract_is_refused_by_name(line: Line, good: dict[str, bytes]) -> None:
-    version = line.register(bundle_bytes(0, "2.0"))
-    line.promote(version)
-    message = failure(line.run("predict", line.ingested(good)))
+def test_a_bundle_of_another_contract_is_refused_by_name(feed: Feed, good: dict[str, bytes]) -> None:
+    version = feed.register(bundle_bytes(0, "2.0"))
+    feed.promote(version)
+    message = failure(feed.run("predict", feed.ingested(good)))
     assert f"version {version.version}" in message
     assert next(iter(good)) in message
     assert "2.0" in message
-    assert line.predictions.scored() == {}
-    assert line.instance.get_materialized_partitions(REFUSALS) == set(good)
+    assert feed.predictions.scored() == {}
+    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
 
 
-def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(line: Line, good: dict[str, bytes]) -> None:
-    version = line.register(bundle_bytes(0)[:5_000])
-    line.promote(version)
-    message = failure(line.run("predict", line.ingested(good)))
+def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(feed: Feed, good: dict[str, bytes]) -> None:
+    version = feed.register(bundle_bytes(0)[:5_000])
+    feed.promote(version)
+    message = failure(feed.run("predict", feed.ingested(good)))
     assert f"version {version.version}" in message
     assert "wafer models rollback" in message
-    assert line.s3.list_objects(line.s3.lake, "prediction/predictions/") == []
+    assert feed.s3.list_objects(feed.s3.lake, "prediction/predictions/") == []
 
 
-def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    tags = line.ingested(good)
+def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(feed: Feed, good: dict[str, bytes]) -> None:
+    feed.promote(feed.register(bundle_bytes(0)))
+    tags = feed.ingested(good)
 
     class Full(S3Store):
         def put(self, *_: object) -> None:
             raise ConnectionError("the disk of the lake is full")
 
-    result = line.run("predict", tags, s3=Full(line.settings))
+    result = feed.run("predict", tags, s3=Full(feed.settings))
     assert not result.success
     assert "the disk of the lake is full" in failure(result)
-    assert line.predictions.scored() == {}
-    assert predictions_of(line.predictions, next(iter(good))) == []
+    assert feed.predictions.scored() == {}
+    assert predictions_of(feed.predictions, next(iter(good))) == []
 
-    assert line.run("predict", tags).success
-    assert line.waiting() == []
+    assert feed.run("predict", tags).success
+    assert feed.waiting() == []
 
 
-def test_a_server_that_is_down_is_named(line: Line, good: dict[str, bytes]) -> None:
-    tags = line.ingested(good)
-    gone = line.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
-    away = Line(line.settings.model_copy(update={"mlflow": gone}), line.instance)
+def test_a_server_that_is_down_is_named(feed: Feed, good: dict[str, bytes]) -> None:
+    tags = feed.ingested(good)
+    gone = feed.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+    away = Feed(feed.settings.model_copy(update={"mlflow": gone}), feed.instance)
     assert "127.0.0.1:9 does not answer" in failure(away.run("predict", tags))
 
 
-def test_the_evidence_in_the_store_is_plain_json(line: Line, good: dict[str, bytes]) -> None:
-    line.promote(line.register(bundle_bytes(0)))
-    assert line.run("predict", line.ingested(good)).success
-    json.dumps(predictions_of(line.predictions, next(iter(good))), allow_nan=False)
+def test_the_evidence_in_the_store_is_plain_json(feed: Feed, good: dict[str, bytes]) -> None:
+    feed.promote(feed.register(bundle_bytes(0)))
+    assert feed.run("predict", feed.ingested(good)).success
+    json.dumps(predictions_of(feed.predictions, next(iter(good))), allow_nan=False)

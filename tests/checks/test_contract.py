@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from resources.mongo import BatchManifest
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.checks.contract import (
     CONTRACT_CHECK,
     batch_check_evaluation,
@@ -16,9 +16,9 @@ from wafer_assets.checks.contract import (
     reasons_table,
 )
 from wafer_assets.domain.contract import REASONS, Reason
-from wafer_assets.keys import line_key
+from wafer_assets.keys import feed_key
 
-LINES: tuple[Line, ...] = ("training", "prediction")
+FEEDS: tuple[Feed, ...] = ("training", "prediction")
 BATCH = "wafer_06012020_060000.csv"
 
 
@@ -26,9 +26,9 @@ def reason(code: str, row: int | None = None, column: str | None = None) -> Reas
     return Reason(code, row, column, "something else", REASONS[code].remedy)
 
 
-def clauses_of(line: Line = "training") -> list[str]:
+def clauses_of(feed: Feed = "training") -> list[str]:
     """Return the clauses by name, as the ledger's checks name them."""
-    return [spec.name for spec in contract_check_specs(line)[1:]]
+    return [spec.name for spec in contract_check_specs(feed)[1:]]
 
 
 def rows(table: object) -> list[dict[str, Any]]:
@@ -39,7 +39,7 @@ def rows(table: object) -> list[dict[str, Any]]:
 def manifest(batch: str, *codes: str) -> BatchManifest:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return BatchManifest(
-        line="training",
+        feed="training",
         batch=batch,
         status="quarantined",
         key=f"training/{batch}",
@@ -57,13 +57,13 @@ def manifest(batch: str, *codes: str) -> BatchManifest:
 # --- What is checked ---
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_a_batch_has_one_check_and_the_ledger_one_per_clause(line: Line) -> None:
-    batch, *ledger = contract_check_specs(line)
-    assert (batch.name, batch.asset_key) == (CONTRACT_CHECK, line_key(line, "validated_batches"))
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_batch_has_one_check_and_the_ledger_one_per_clause(feed: Feed) -> None:
+    batch, *ledger = contract_check_specs(feed)
+    assert (batch.name, batch.asset_key) == (CONTRACT_CHECK, feed_key(feed, "validated_batches"))
     assert isinstance(batch.partitions_def, dg.DynamicPartitionsDefinition)
-    assert batch.partitions_def.name == f"{line}_batches"
-    assert {spec.asset_key for spec in ledger} == {line_key(line, "batch_ledger")}
+    assert batch.partitions_def.name == f"{feed}_batches"
+    assert {spec.asset_key for spec in ledger} == {feed_key(feed, "batch_ledger")}
     assert [spec.name for spec in ledger][:3] == ["file_name", "file_size", "encoding"]
     assert all(spec.description for spec in (batch, *ledger))
     assert not any(spec.blocking for spec in (batch, *ledger))
@@ -80,7 +80,7 @@ def test_a_good_batch_passes_with_every_clause_kept() -> None:
     outcome = batch_check_evaluation("training", BATCH, [])
     assert outcome.passed
     assert (outcome.check_name, outcome.partition) == (CONTRACT_CHECK, BATCH)
-    assert outcome.asset_key == line_key("training", "validated_batches")
+    assert outcome.asset_key == feed_key("training", "validated_batches")
     assert outcome.description is None
     assert "reasons" not in outcome.metadata
     assert rows(outcome.metadata["clauses"]) == [
@@ -149,7 +149,7 @@ def test_a_clause_names_the_batches_that_break_it_each_once() -> None:
     assert failed == {"file_name": ["a.csv", "b.csv"], "readings": ["a.csv"]}
     assert results["file_name"].description == "2 batches in quarantine break it."
     assert results["file_name"].severity == dg.AssetCheckSeverity.WARN
-    assert results["file_name"].asset_key == line_key("training", "batch_ledger")
+    assert results["file_name"].asset_key == feed_key("training", "batch_ledger")
 
 
 def test_a_clause_that_many_batches_break_lists_a_hundred_and_counts_all() -> None:

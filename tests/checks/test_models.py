@@ -1,4 +1,4 @@
-"""Gates on the training line: nothing is lost on the way in, and nothing is learned from a useless table."""
+"""Gates on the training feed: nothing is lost on the way in, and nothing is learned from a useless table."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from resources.mongo import BatchFailure, WaferStore
 from resources.s3 import StoredObject
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.checks.models import (
     LEAK_AUC,
     QUALITY_CHECK_SPECS,
@@ -54,21 +54,21 @@ def facts_of(outcome: dg.AssetCheckEvaluation) -> dict[str, object]:
 # --- Every batch is accounted for ---
 
 
-def landed(batch: str, line: Line = "training", etag: str = "first") -> StoredObject:
-    return StoredObject(landing_key(line, batch), 1, etag, datetime(2026, 1, 1, tzinfo=UTC))
+def landed(batch: str, feed: Feed = "training", etag: str = "first") -> StoredObject:
+    return StoredObject(landing_key(feed, batch), 1, etag, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def land(instance: dg.DagsterInstance, *batches: str, line: Line = "training", etag: str = "first") -> None:
-    report_raw_batches(instance, line, "landing", {batch: landed(batch, line, etag) for batch in batches})
+def land(instance: dg.DagsterInstance, *batches: str, feed: Feed = "training", etag: str = "first") -> None:
+    report_raw_batches(instance, feed, "landing", {batch: landed(batch, feed, etag) for batch in batches})
 
 
-def accept(mongo: WaferStore, batch: str, line: Line = "training") -> None:
+def accept(mongo: WaferStore, batch: str, feed: Feed = "training") -> None:
     frame = pd.DataFrame({"wafer": [f"{batch}-1", f"{batch}-2"], "Sensor-1": [1.0, 2.0], "faulty": [0, 1]})
-    mongo.replace_batch(line, batch, frame, landed(batch, line), sha256="x")
+    mongo.replace_batch(feed, batch, frame, landed(batch, feed), sha256="x")
 
 
-def account(mongo: WaferStore, instance: dg.DagsterInstance, line: Line = "training") -> dg.AssetCheckEvaluation:
-    return judge(all_accounted_for(line), instance, wafers=mongo)
+def account(mongo: WaferStore, instance: dg.DagsterInstance, feed: Feed = "training") -> dg.AssetCheckEvaluation:
+    return judge(all_accounted_for(feed), instance, wafers=mongo)
 
 
 def test_accepted_and_refused_batches_are_accounted_for(mongo: WaferStore, instance: dg.DagsterInstance) -> None:
@@ -102,7 +102,7 @@ def test_a_batch_that_cannot_be_stored_is_an_error_with_its_reason(
 ) -> None:
     land(instance, FIRST)
     failure = BatchFailure(
-        line="training",
+        feed="training",
         batch=FIRST,
         etag="first",
         code_version="1",
@@ -132,7 +132,7 @@ def test_records_that_somebody_deleted_are_an_error(
 
 def test_each_line_accounts_for_its_own_batches(mongo: WaferStore, instance: dg.DagsterInstance) -> None:
     land(instance, FIRST)
-    land(instance, SECOND, line="prediction")
+    land(instance, SECOND, feed="prediction")
     accept(mongo, FIRST)
     assert account(mongo, instance).passed
     assert facts_of(account(mongo, instance, "prediction"))["waiting"] == [SECOND]

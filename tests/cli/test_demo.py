@@ -18,7 +18,7 @@ from resources.mlflow import CHAMPION, Tracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
-from schemas.loader import Line
+from schemas.loader import Feed
 from tests.shell import WAFER, wafer
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import prediction_key, report_key, validated_key
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.slow
 FILES, TO_SCORE = 3, 2
 
 
-def files(line: Line, folder: Path) -> Path:
+def files(feed: Feed, folder: Path) -> Path:
     folder.mkdir()
-    count, wafers, first = (FILES, 60, 1) if line == "training" else (TO_SCORE, 10, 1 + 60 * FILES)
-    for batch in simulate_batches(count, wafers, line=line, seed=3, fault_rate=0.3, first_wafer=first):
+    count, wafers, first = (FILES, 60, 1) if feed == "training" else (TO_SCORE, 10, 1 + 60 * FILES)
+    for batch in simulate_batches(count, wafers, feed=feed, seed=3, fault_rate=0.3, first_wafer=first):
         (folder / batch.name).write_bytes(batch.content)
     return folder
 
@@ -118,10 +118,10 @@ def test_what_was_lost_is_made_again(
 
     with LocalServices(Settings(state_dir=state)) as settings:
         s3, wafers = S3Store(settings), WaferStore(settings)
-        for line, count in (("training", FILES), ("prediction", TO_SCORE)):
-            accepted = [item.batch for item in wafers.batches(line, "accepted")]
+        for feed, count in (("training", FILES), ("prediction", TO_SCORE)):
+            accepted = [item.batch for item in wafers.batches(feed, "accepted")]
             assert len(accepted) == count
-            assert all(s3.exists(s3.lake, validated_key(line, batch)) for batch in accepted)
+            assert all(s3.exists(s3.lake, validated_key(feed, batch)) for batch in accepted)
         scored = PredictionStore(settings).scored()
         assert len(scored) == TO_SCORE
         assert all(s3.exists(s3.lake, key(batch)) for batch in scored for key in (prediction_key, report_key))

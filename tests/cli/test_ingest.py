@@ -63,7 +63,7 @@ def test_a_range_of_batches_is_ingested_again_in_one_run(stores: Settings, tmp_p
         (["--from", last, "--to", first], "came after"),
         (["--from", "x.csv"], "knows no batch"),
         (["--from", ""], "knows no batch"),
-        (["--line", "prediction", "--to", last], "knows no batch"),
+        (["--feed", "prediction", "--to", last], "knows no batch"),
     ):
         refused = call("ingest", *wrong)
         assert (refused.exit_code, message in refused.output) == (2, True), refused.output

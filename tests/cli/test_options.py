@@ -104,7 +104,7 @@ def test_two_values_for_one_hyperparameter_are_refused(folder: Path) -> None:
         ["simulate", "--out", "out", "--batches", "0"],
         ["simulate", "--out", "out", "--batches", "-3"],
         ["simulate", "--out", "out", "--seed", "-1"],
-        ["simulate", "--out", "out", "--line", "neither"],
+        ["simulate", "--out", "out", "--feed", "neither"],
         ["simulate"],
         ["upload"],
         ["upload", "nothing.csv"],

@@ -9,7 +9,7 @@ import pytest
 from resources.mlflow import Tracking
 from resources.predictions import PredictionStore
 from schemas.loader import load_schema
-from tests.assets.test_predictions import Line, bundle_bytes
+from tests.assets.test_predictions import Feed, bundle_bytes
 from tests.shell import call as run
 from tests.shell import wafer
 from wafer_assets.cli.instance import open_instance
@@ -19,7 +19,7 @@ from wafer_assets.settings import Settings
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    batches = simulate_batches(2, 10, line="prediction", schema=load_schema("prediction"), seed=4, first_wafer=401)
+    batches = simulate_batches(2, 10, feed="prediction", schema=load_schema("prediction"), seed=4, first_wafer=401)
     paths = []
     for batch in batches:
         paths.append(tmp_path / batch.name)
@@ -29,8 +29,8 @@ def files(tmp_path: Path) -> list[Path]:
 
 def promote_one(settings: Settings) -> None:
     with open_instance(settings) as instance:
-        line = Line(settings, instance)
-        line.promote(line.register(bundle_bytes(0)))
+        feed = Feed(settings, instance)
+        feed.promote(feed.register(bundle_bytes(0)))
 
 
 @pytest.mark.usefixtures("platform")
@@ -77,8 +77,8 @@ def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> No
 
 def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
     promote_one(platform)
-    assert run("upload", "--line", "prediction", *map(str, files)).exit_code == 0
-    assert run("ingest", "--line", "prediction").exit_code == 0
+    assert run("upload", "--feed", "prediction", *map(str, files)).exit_code == 0
+    assert run("ingest", "--feed", "prediction").exit_code == 0
     scored = run("score")
     assert scored.exit_code == 0, scored.output
     assert set(PredictionStore(platform).scored()) == {file.name for file in files}

@@ -37,7 +37,7 @@ def test_an_unknown_batch_is_answered_with_what_to_do() -> None:
 
 def refuse(settings: Settings, name: str, column: str) -> None:
     """Land and ingest a file that has one column too many."""
-    (batch,) = simulate_batches(1, 3, line="training", schema=load_schema("training"), seed=2)
+    (batch,) = simulate_batches(1, 3, feed="training", schema=load_schema("training"), seed=2)
     header, rest = batch.content.split(b"\n", 1)
     rows = b"\n".join(line + b",1" if line else line for line in rest.split(b"\n"))
     content = header + b"," + column.encode() + b"\n" + rows
@@ -75,7 +75,7 @@ def refused(stores: Settings) -> str:
     schema = load_schema("training")
     sensor, *others = schema.optional_columns
     narrower = schema.model_copy(update={"optional_columns": tuple(others)})
-    (batch,) = simulate_batches(1, 6, line="training", schema=schema, seed=2)
+    (batch,) = simulate_batches(1, 6, feed="training", schema=schema, seed=2)
     frame = pd.read_csv(io.BytesIO(batch.content))
     frame[sensor] = None
     defs = build_defs(stores, {"training": narrower, "prediction": load_schema("prediction")})

@@ -38,7 +38,7 @@ FAST = {"forest_trees": 5, "xgboost_trees": 5, "folds": 2}
 @pytest.fixture
 def wafers(platform_settings: Settings) -> Settings:
     """A platform with a few accepted wafers to train on."""
-    batches = simulate_batches(2, 50, line="training", seed=3, fault_rate=0.3)
+    batches = simulate_batches(2, 50, feed="training", seed=3, fault_rate=0.3)
     with open_instance(platform_settings) as instance:
         tags = land(platform_settings, instance, {batch.name: batch.content for batch in batches})
         assert run_job(platform_settings, instance, "ingest_training", tags=tags).success

@@ -73,5 +73,5 @@ def test_other_features_are_refused() -> None:
 
 
 def test_one_component_is_drawn_on_a_line() -> None:
-    line = np.array([[1.0], [2.0]], dtype=np.float32)
-    np.testing.assert_array_equal(plane(line), np.array([[1, 0], [2, 0]], dtype=np.float32))
+    feed = np.array([[1.0], [2.0]], dtype=np.float32)
+    np.testing.assert_array_equal(plane(feed), np.array([[1, 0], [2, 0]], dtype=np.float32))

@@ -316,7 +316,7 @@ def test_100_000_columns_are_refused_quickly() -> None:
 
 def test_real_sized_file_takes_at_most_20_ms() -> None:
     schema = load_schema("training")
-    (batch,) = simulate_batches(1, line="training", seed=0)
+    (batch,) = simulate_batches(1, feed="training", seed=0)
 
     def elapsed() -> float:
         start = time.process_time()

@@ -141,7 +141,7 @@ def test_contributions_of_a_wafer_do_not_depend_on_its_company(bundle: Bundle) -
 def test_the_cause_of_a_simulated_fault_is_among_the_top_five_sensors(bundle: Bundle) -> None:
     schema = load_schema("prediction")
     found, flagged = 0, 0
-    for batch in simulate_batches(12, line="prediction", schema=schema, seed=8, first_wafer=1_501):
+    for batch in simulate_batches(12, feed="prediction", schema=schema, seed=8, first_wafer=1_501):
         accepted = validate(batch.name, batch.content, schema)
         assert isinstance(accepted, Accepted)
         scores = score(bundle, accepted.frame, 1)

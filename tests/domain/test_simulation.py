@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schemas.loader import Line, load_schema
+from schemas.loader import Feed, load_schema
 from wafer_assets.domain.contract import REASONS, Accepted, Refused, validate
 from wafer_assets.domain.simulation import COMMISSIONED_AT, broken_batches, simulate_batches, simulate_table
 from wafer_assets.domain.table import wafer_table
 
-LINES: list[Line] = ["training", "prediction"]
+FEEDS: list[Feed] = ["training", "prediction"]
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def table() -> pd.DataFrame:
     return simulate_table(1_500, seed=3)
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_simulated_batches_are_accepted(line: Line) -> None:
-    schema = load_schema(line)
-    batches = list(simulate_batches(8, line=line, seed=1))
+@pytest.mark.parametrize("feed", FEEDS)
+def test_simulated_batches_are_accepted(feed: Feed) -> None:
+    schema = load_schema(feed)
+    batches = list(simulate_batches(8, feed=feed, seed=1))
 
     results = [validate(batch.name, batch.content, schema) for batch in batches]
 
@@ -31,17 +31,17 @@ def test_simulated_batches_are_accepted(line: Line) -> None:
     assert times == sorted(set(times))
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_small_batches_have_no_empty_column_either(line: Line) -> None:
-    schema = load_schema(line)
-    for batch in simulate_batches(10, 2, line=line, seed=2):
+@pytest.mark.parametrize("feed", FEEDS)
+def test_small_batches_have_no_empty_column_either(feed: Feed) -> None:
+    schema = load_schema(feed)
+    for batch in simulate_batches(10, 2, feed=feed, seed=2):
         assert isinstance(validate(batch.name, batch.content, schema), Accepted)
 
 
 def test_table_holds_what_the_files_hold(table: pd.DataFrame) -> None:
     schema = load_schema("training")
     frames = []
-    for batch in simulate_batches(3, line="training", seed=3):
+    for batch in simulate_batches(3, feed="training", seed=3):
         result = validate(batch.name, batch.content, schema)
         assert isinstance(result, Accepted)
         frames.append((batch.name, result.frame))
@@ -75,7 +75,7 @@ def test_causes_name_the_sensors_that_shifted() -> None:
     normal = simulate_table(2_000, seed=5, fault_rate=0.0)[list(schema.sensors)]
     mean, deviation = normal.mean(), normal.std()
     mechanisms: set[tuple[str, ...]] = set()
-    for batch in simulate_batches(5, line="training", seed=6, fault_rate=0.2):
+    for batch in simulate_batches(5, feed="training", seed=6, fault_rate=0.2):
         result = validate(batch.name, batch.content, schema)
         assert isinstance(result, Accepted)
         frame = result.frame.set_index("wafer")
@@ -88,10 +88,10 @@ def test_causes_name_the_sensors_that_shifted() -> None:
     assert len(mechanisms) > 2
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("feed", FEEDS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_broken_batches_are_refused_for_exactly_the_declared_reasons(line: Line, seed: int) -> None:
-    schema = load_schema(line)
+def test_broken_batches_are_refused_for_exactly_the_declared_reasons(feed: Feed, seed: int) -> None:
+    schema = load_schema(feed)
     found: set[str] = set()
     names: set[str] = set()
     for batch in broken_batches(schema, seed):
@@ -102,7 +102,7 @@ def test_broken_batches_are_refused_for_exactly_the_declared_reasons(line: Line,
         assert batch.name not in names
         names.add(batch.name)
 
-    unlabelled = {"label_missing", "label_unknown"} if line == "prediction" else set()
+    unlabelled = {"label_missing", "label_unknown"} if feed == "prediction" else set()
     assert found == set(REASONS) - unlabelled
 
 

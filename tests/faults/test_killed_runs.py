@@ -38,7 +38,7 @@ def stored_once(shared_platform: Settings, tmp_path_factory: pytest.TempPathFact
             "mongo": shared_platform.mongo.model_copy(update={"database": f"test-{uuid4().hex[:8]}"}),
         }
     )
-    files = simulate_batches(3, 60, line="training", schema=load_schema("training"), seed=3, fault_rate=0.2)
+    files = simulate_batches(3, 60, feed="training", schema=load_schema("training"), seed=3, fault_rate=0.2)
     with open_instance(settings) as instance:
         tags = land(settings, instance, {batch.name: batch.content for batch in files})
         assert run_job(settings, instance, "ingest_training", tags=tags).success

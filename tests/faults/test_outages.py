@@ -138,7 +138,7 @@ def database(settings: Settings) -> Iterator[Database[dict[str, object]]]:
 
 
 def good_files(count: int, wafers: int = 5, seed: int = 1) -> dict[str, bytes]:
-    batches = simulate_batches(count, wafers, line="training", schema=SCHEMA, seed=seed, fault_rate=0.3)
+    batches = simulate_batches(count, wafers, feed="training", schema=SCHEMA, seed=seed, fault_rate=0.3)
     return {batch.name: batch.content for batch in batches}
 
 

@@ -1,10 +1,10 @@
-"""What the jobs of the prediction line make."""
+"""What the jobs of the prediction feed make."""
 
 import dagster as dg
 import pytest
 
 from wafer_assets.definitions import build_defs
-from wafer_assets.keys import PREDICTIONS, line_key
+from wafer_assets.keys import PREDICTIONS, feed_key
 from wafer_assets.settings import Settings
 
 
@@ -16,7 +16,7 @@ def defs() -> dg.Definitions:
 def test_ingestion_makes_records_and_ledger_of_the_files_to_score(defs: dg.Definitions) -> None:
     job = defs.resolve_job_def("ingest_prediction")
     names = ("validated_batches", "wafer_records", "batch_ledger")
-    assert job.asset_layer.executable_asset_keys == {line_key("prediction", name) for name in names}
+    assert job.asset_layer.executable_asset_keys == {feed_key("prediction", name) for name in names}
 
 
 def test_scoring_makes_predictions_and_nothing_else(defs: dg.Definitions) -> None:
@@ -32,10 +32,10 @@ def test_each_takes_a_range_of_batch_files_in_one_process(defs: dg.Definitions, 
 
 
 def test_both_lines_are_ingested_alike(defs: dg.Definitions) -> None:
-    lines = ("training", "prediction")
+    feeds = ("training", "prediction")
     checks = [
-        {key.name for key in defs.resolve_job_def(f"ingest_{line}").asset_layer.asset_graph.asset_check_keys}
-        for line in lines
+        {key.name for key in defs.resolve_job_def(f"ingest_{feed}").asset_layer.asset_graph.asset_check_keys}
+        for feed in feeds
     ]
     assert checks[0] == checks[1]
     assert {"contract", "all_accounted_for"} <= checks[0]

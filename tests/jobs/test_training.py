@@ -1,4 +1,4 @@
-"""What the jobs of the training line make, and where their steps run."""
+"""What the jobs of the training feed make, and where their steps run."""
 
 import dagster as dg
 import pytest
@@ -16,7 +16,7 @@ def defs() -> dg.Definitions:
 
 
 def assets_of(defs: dg.Definitions, job: str) -> set[str]:
-    """Return the assets of the training line that a job makes."""
+    """Return the assets of the training feed that a job makes."""
     keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
     assert {key.path[0] for key in keys} == {"training"}
     return {key.path[1] for key in keys}

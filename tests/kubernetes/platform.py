@@ -109,7 +109,7 @@ def given_batches() -> dict[str, bytes]:
     folder = os.environ.get("WAFER_TEST_BATCHES")
     if folder:
         return {file.name: file.read_bytes() for file in sorted(Path(folder).iterdir()) if file.suffix == ".csv"}
-    return {batch.name: batch.content for batch in simulate_batches(8, 100, line="training", seed=3)}
+    return {batch.name: batch.content for batch in simulate_batches(8, 100, feed="training", seed=3)}
 
 
 @contextmanager

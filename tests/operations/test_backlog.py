@@ -12,7 +12,7 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store, s3_client
-from schemas.loader import Line, load_schema
+from schemas.loader import Feed, load_schema
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
@@ -43,15 +43,15 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 
 
-def good_files(line: Line, count: int) -> dict[str, bytes]:
-    batches = simulate_batches(count, 6, line=line, schema=load_schema(line), seed=4, fault_rate=0.3)
+def good_files(feed: Feed, count: int) -> dict[str, bytes]:
+    batches = simulate_batches(count, 6, feed=feed, schema=load_schema(feed), seed=4, fault_rate=0.3)
     return {batch.name: batch.content for batch in batches}
 
 
-def drop(settings: Settings, line: Line, files: dict[str, bytes]) -> None:
+def drop(settings: Settings, feed: Feed, files: dict[str, bytes]) -> None:
     s3 = S3Store(settings)
     for name, content in files.items():
-        s3.put(s3.landing, landing_key(line, name), content)
+        s3.put(s3.landing, landing_key(feed, name), content)
 
 
 # --- Ingestion ---
@@ -118,7 +118,7 @@ def scored(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sett
     names = sorted(good_files("prediction", 3))
     for name in [*names[:2], "bad.csv", names[2]]:
         drop(settings, "prediction", {name: good_files("prediction", 3).get(name, BAD)})
-        assert run("ingest", "--line", "prediction").exit_code == 0
+        assert run("ingest", "--feed", "prediction").exit_code == 0
     assert run("score").exit_code == 0
     return settings
 
@@ -161,7 +161,7 @@ def test_batches_that_nobody_can_score_are_named_and_the_command_fails(
 ) -> None:
     use(platform_settings, monkeypatch)
     drop(platform_settings, "prediction", good_files("prediction", 1))
-    run("ingest", "--line", "prediction")
+    run("ingest", "--feed", "prediction")
     result = run("score")
     assert result.exit_code == 1
     assert "files to score, accepted" in result.output

@@ -11,12 +11,12 @@ from wafer_assets.operations.ingestion import BatchOutcome, ingest_batch, ingest
 from wafer_assets.settings import Settings
 
 SCHEMA = load_schema("prediction")
-NAMES = [batch.name for batch in simulate_batches(3, 2, line="prediction", seed=1)]
+NAMES = [batch.name for batch in simulate_batches(3, 2, feed="prediction", seed=1)]
 
 
 @pytest.fixture
 def landed(s3: S3Store) -> S3Store:
-    for batch in simulate_batches(3, 2, line="prediction", seed=1):
+    for batch in simulate_batches(3, 2, feed="prediction", seed=1):
         s3.put(s3.landing, landing_key("prediction", batch.name), batch.content)
     s3.put(s3.landing, landing_key("prediction", "notes.csv"), b"not a batch")
     return s3

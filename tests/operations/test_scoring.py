@@ -24,7 +24,7 @@ def bundle() -> Bundle:
 
 
 def test_a_good_file_gets_a_row_per_wafer_and_a_page() -> None:
-    (batch,) = simulate_batches(1, 5, line="prediction", schema=SCHEMA, seed=2)
+    (batch,) = simulate_batches(1, 5, feed="prediction", schema=SCHEMA, seed=2)
     scores = score_file(bundle(), VERSION, SCHEMA, batch.name, batch.content)
     assert isinstance(scores, FileScores)
     assert scores.rows["wafer"].tolist() == [f"Wafer-{number}" for number in range(1, 6)]

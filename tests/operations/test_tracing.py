@@ -12,7 +12,7 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import StoredObject
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key, prediction_key, report_key
@@ -31,12 +31,12 @@ class Platform:
         self.settings = settings
         self.wafers, self.tracking = WaferStore(settings), Tracking(settings)
 
-    def accept(self, line: Line, batch: str, first: int = 1) -> str:
+    def accept(self, feed: Feed, batch: str, first: int = 1) -> str:
         """Store four wafers as an accepted batch; return the hash of its content."""
         frame: pd.DataFrame = simulate_table(4, seed=1, first_wafer=first).drop(columns="batch")
-        frame = frame if line == "training" else frame.drop(columns="faulty")
-        source = StoredObject(landing_key(line, batch), 1, "etag", datetime(2026, 1, 1, tzinfo=UTC))
-        self.wafers.replace_batch(line, batch, frame, source, sha256=frame_hash(frame))
+        frame = frame if feed == "training" else frame.drop(columns="faulty")
+        source = StoredObject(landing_key(feed, batch), 1, "etag", datetime(2026, 1, 1, tzinfo=UTC))
+        self.wafers.replace_batch(feed, batch, frame, source, sha256=frame_hash(frame))
         return frame_hash(frame)
 
     def register(self, *batches: str, **tags: str) -> BundleVersion:

@@ -39,13 +39,13 @@ def batch(wafers: int = 12, *, seed: int = 0, faulty: bool = True) -> pd.DataFra
     return frame
 
 
-@pytest.mark.parametrize("line", ["training", "prediction"])
-def test_a_batch_comes_back_exactly(mongo: WaferStore, line: str) -> None:
-    frame = batch(100, faulty=line == "training")
+@pytest.mark.parametrize("feed", ["training", "prediction"])
+def test_a_batch_comes_back_exactly(mongo: WaferStore, feed: str) -> None:
+    frame = batch(100, faulty=feed == "training")
     frame.iloc[0, 1:8] = [-0.0, 5e-324, math.pi, 1.7976931348623157e308, 0.1 + 0.2, 1e22, np.nan]
     frame["Sensor-590"] = np.nan  # a sensor that the line did not have yet
-    mongo.replace_batch(line, "a.csv", frame, SOURCE, sha256="0")  # type: ignore[arg-type]
-    found = frame_of(mongo, line, "a.csv")  # type: ignore[arg-type]
+    mongo.replace_batch(feed, "a.csv", frame, SOURCE, sha256="0")  # type: ignore[arg-type]
+    found = frame_of(mongo, feed, "a.csv")  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(found, frame, check_exact=True)
     assert np.signbit(found["Sensor-1"].to_numpy()[0])
 

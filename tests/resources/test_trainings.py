@@ -23,7 +23,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-class Line:
+class Feed:
     """Table, scale, centre and bundle; `value` is what the next table holds, `between` runs before the centre is."""
 
     def __init__(self, s3: S3Store, instance: dg.DagsterInstance) -> None:
@@ -91,105 +91,105 @@ class Line:
 
 
 @pytest.fixture
-def line(s3: S3Store, instance: dg.DagsterInstance) -> Line:
-    return Line(s3, instance)
+def feed(s3: S3Store, instance: dg.DagsterInstance) -> Feed:
+    return Feed(s3, instance)
 
 
-def test_a_training_goes_on_with_its_own_values_whatever_another_one_stores(line: Line) -> None:
+def test_a_training_goes_on_with_its_own_values_whatever_another_one_stores(feed: Feed) -> None:
     def another() -> None:
-        line.between, line.value = lambda: None, 2.0
-        line.run(seed=2)
+        feed.between, feed.value = lambda: None, 2.0
+        feed.run(seed=2)
 
-    line.between, line.value = another, 1.0
-    first = line.run(seed=1)
-    row, origin = line.latest()
+    feed.between, feed.value = another, 1.0
+    first = feed.run(seed=1)
+    row, origin = feed.latest()
     assert {row["Sensor-1"], row["Sensor-1 of centre"], row["Sensor-1 of table"]} == {1.0}
     assert (row["seed"], row["seed of centre"]) == (1, 1)
     assert origin == Provenance(first.run_id, FaultModelConfig(seed=1).values.content_hash, origin.table_hash)
-    assert origin.table_hash != line.latest("table")[1].table_hash, "the other one's table is the latest"
+    assert origin.table_hash != feed.latest("table")[1].table_hash, "the other one's table is the latest"
 
 
-def test_a_table_that_is_rewritten_during_a_training_of_some_assets_is_not_mixed_in(line: Line) -> None:
-    line.run()
+def test_a_table_that_is_rewritten_during_a_training_of_some_assets_is_not_mixed_in(feed: Feed) -> None:
+    feed.run()
 
     def rewrite() -> None:
-        line.value = 2.0
-        line.run("table")
+        feed.value = 2.0
+        feed.run("table")
 
-    line.between = rewrite
-    assert line.run("scale", "centre", "bundle").success
-    row, _ = line.latest()
+    feed.between = rewrite
+    assert feed.run("scale", "centre", "bundle").success
+    row, _ = feed.latest()
     assert row["Sensor-1 of table"] == 0.0
-    assert line.latest("table")[0]["Sensor-1"] == 2.0
+    assert feed.latest("table")[0]["Sensor-1"] == 2.0
 
 
-def test_one_asset_alone_works_on_the_latest_values_of_one_training(line: Line) -> None:
-    first = line.run(seed=3)
-    forget(line.instance, line.s3, first.dagster_run)
-    alone = line.run("bundle", seed=3)
-    row, origin = line.latest()
+def test_one_asset_alone_works_on_the_latest_values_of_one_training(feed: Feed) -> None:
+    first = feed.run(seed=3)
+    forget(feed.instance, feed.s3, first.dagster_run)
+    alone = feed.run("bundle", seed=3)
+    row, origin = feed.latest()
     assert (row["seed"], row["seed of centre"], origin.training) == (3, 3, alone.run_id)
     # And a table that was made again with the same content is the same table.
-    line.run("table")
-    assert line.run("bundle", seed=3).success
+    feed.run("table")
+    assert feed.run("bundle", seed=3).success
 
 
-def test_what_does_not_fit_is_refused(line: Line) -> None:
-    line.run(seed=1)
+def test_what_does_not_fit_is_refused(feed: Feed) -> None:
+    feed.run(seed=1)
     with pytest.raises(
         MixedTrainingsError, match=r"other hyperparameters .* than this run has .* Start the job `train`"
     ):
-        line.run("bundle", seed=2)
+        feed.run("bundle", seed=2)
 
-    line.run("scale", seed=1)
+    feed.run("scale", seed=1)
     with pytest.raises(MixedTrainingsError, match="were made by different trainings"):
-        line.run("bundle", seed=1)
+        feed.run("bundle", seed=1)
 
-    line.run(seed=1)
-    line.value = 2.0
-    line.run("table")
+    feed.run(seed=1)
+    feed.value = 2.0
+    feed.run("table")
     with pytest.raises(MixedTrainingsError, match="come from different tables"):
-        line.run("bundle", seed=1)
-    assert line.run(seed=1).success, "the remedy"
+        feed.run("bundle", seed=1)
+    assert feed.run(seed=1).success, "the remedy"
 
 
-def test_a_value_of_an_earlier_release_is_refused(line: Line) -> None:
-    line.run()
-    content, _ = line.s3.read(line.s3.lake, "scale/scale.parquet")
-    line.s3.put(line.s3.lake, "scale/scale.parquet", content)
+def test_a_value_of_an_earlier_release_is_refused(feed: Feed) -> None:
+    feed.run()
+    content, _ = feed.s3.read(feed.s3.lake, "scale/scale.parquet")
+    feed.s3.put(feed.s3.lake, "scale/scale.parquet", content)
     with pytest.raises(MixedTrainingsError, match="scale was stored by an earlier release"):
-        line.run("centre")
+        feed.run("centre")
 
 
-def test_a_run_that_is_repeated_from_its_failure_finds_its_values(line: Line) -> None:
+def test_a_run_that_is_repeated_from_its_failure_finds_its_values(feed: Feed) -> None:
     def die() -> None:
-        line.value = 2.0
-        line.between = lambda: None
-        line.run(seed=2)
+        feed.value = 2.0
+        feed.between = lambda: None
+        feed.run(seed=2)
         raise ConnectionError("gone")
 
-    line.between, line.value = die, 1.0
-    failed = line.run(seed=1, raise_on_error=False)
+    feed.between, feed.value = die, 1.0
+    failed = feed.run(seed=1, raise_on_error=False)
     assert not failed.success
-    assert line.repeat(failed.dagster_run, "centre", "bundle").is_success
-    row, origin = line.latest()
+    assert feed.repeat(failed.dagster_run, "centre", "bundle").is_success
+    row, origin = feed.latest()
     assert (row["seed"], row["seed of centre"], row["Sensor-1 of table"]) == (1, 1, 1.0)
     assert origin.training == failed.run_id
 
 
-def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_what_a_training_kept(line: Line) -> None:
-    line.run("table")
-    assert line.s3.list_objects(line.s3.lake, "runs/") == []
-    result = line.run()
+def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_what_a_training_kept(feed: Feed) -> None:
+    feed.run("table")
+    assert feed.s3.list_objects(feed.s3.lake, "runs/") == []
+    result = feed.run()
     folder = training_folder(result.run_id)
-    kept = {item.key.removeprefix(folder) for item in line.s3.list_objects(line.s3.lake, folder)}
+    kept = {item.key.removeprefix(folder) for item in feed.s3.list_objects(feed.s3.lake, folder)}
     assert kept == {"table.parquet", "scale.parquet", "centre.parquet", "bundle.parquet"}
-    forget(line.instance, line.s3, result.dagster_run)
-    assert line.s3.list_objects(line.s3.lake, "runs/") == []
-    assert line.latest()[1].training == result.run_id
+    forget(feed.instance, feed.s3, result.dagster_run)
+    assert feed.s3.list_objects(feed.s3.lake, "runs/") == []
+    assert feed.latest()[1].training == result.run_id
 
 
-def test_what_a_reexecution_at_work_needs_is_not_deleted(line: Line) -> None:
+def test_what_a_reexecution_at_work_needs_is_not_deleted(feed: Feed) -> None:
     first = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
     again = dg.DagsterRun(
         "train",
@@ -199,11 +199,11 @@ def test_what_a_reexecution_at_work_needs_is_not_deleted(line: Line) -> None:
         parent_run_id=first.run_id,
         tags={"dagster/root_run_id": first.run_id, "dagster/parent_run_id": first.run_id},
     )
-    line.instance.add_run(again)
+    feed.instance.add_run(again)
     key = f"{training_folder(first.run_id)}a step/a value.skops"
-    line.s3.put(line.s3.lake, key, b"needed")
-    forget(line.instance, line.s3, first)
-    assert line.s3.exists(line.s3.lake, key)
-    line.instance.report_run_canceled(again)
-    forget(line.instance, line.s3, first)
-    assert not line.s3.exists(line.s3.lake, key)
+    feed.s3.put(feed.s3.lake, key, b"needed")
+    forget(feed.instance, feed.s3, first)
+    assert feed.s3.exists(feed.s3.lake, key)
+    feed.instance.report_run_canceled(again)
+    forget(feed.instance, feed.s3, first)
+    assert not feed.s3.exists(feed.s3.lake, key)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schemas
-from schemas.loader import BatchSchema, Line, SchemaError, batch_time, load_schema, read_schema
+from schemas.loader import BatchSchema, Feed, SchemaError, batch_time, load_schema, read_schema
 
 SHIPPED = Path(schemas.__file__).parent / "schema_training.json"
 SMALL = {
@@ -35,11 +35,11 @@ JSON = st.recursive(
 COMMISSIONED_LATE = [86, 110, 111, 112, 221, 245, 246, 247, 359, 383, 384, 385, 493, 517, 518, 519]
 
 
-@pytest.mark.parametrize(("line", "label"), [("training", "Output"), ("prediction", None)])
-def test_shipped_schema_describes_its_line(line: Line, label: str | None) -> None:
-    schema = load_schema(line)
+@pytest.mark.parametrize(("feed", "label"), [("training", "Output"), ("prediction", None)])
+def test_shipped_schema_describes_its_line(feed: Feed, label: str | None) -> None:
+    schema = load_schema(feed)
 
-    assert schema.line == line
+    assert schema.feed == feed
     assert schema.wafer == "Wafer"
     assert schema.label == label
     assert schema.sensors == tuple(f"Sensor-{number}" for number in range(1, 591))

@@ -10,7 +10,7 @@ from dagster._core.execution.api import create_execution_plan
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Line, load_schema
+from schemas.loader import Feed, load_schema
 from sensors.landing import landing_sensor
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
@@ -37,19 +37,19 @@ class Flow:
         self.cursors: dict[str, str | None] = {}
         self.conditions = dg.evaluate_automation_conditions(self.defs, instance).cursor
 
-    def drop(self, files: Mapping[str, bytes], line: Line = "training") -> None:
+    def drop(self, files: Mapping[str, bytes], feed: Feed = "training") -> None:
         for name, content in files.items():
-            self.s3.put(self.s3.landing, landing_key(line, name), content)
+            self.s3.put(self.s3.landing, landing_key(feed, name), content)
 
-    def tick(self, line: Line = "training") -> str:
+    def tick(self, feed: Feed = "training") -> str:
         """Let the landing sensor look once; return what it says."""
-        name = f"land_{line}_batches"
+        name = f"land_{feed}_batches"
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
             resources={"s3": self.s3, "wafers": self.store},
         )
-        sensor = landing_sensor(load_schema(line), self.settings.automation, self.clock)
+        sensor = landing_sensor(load_schema(feed), self.settings.automation, self.clock)
         result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         return str(result.skip_message)
@@ -68,7 +68,7 @@ class Flow:
         self,
         *assets: str,
         partitions: set[str | None] | None = None,
-        line: Line = "training",
+        feed: Feed = "training",
         wafers: WaferStore | None = None,
     ) -> bool:
         """Materialize assets, as the daemon would, on another store if one is given."""
@@ -79,7 +79,7 @@ class Flow:
         subset = job.get_subset(asset_selection=set(selection))
         tags: list[dict[str, str]] = [{}]
         if partitions:
-            tags = [part.tags for part in batch_ranges(self.instance, line, [str(key) for key in partitions])]
+            tags = [part.tags for part in batch_ranges(self.instance, feed, [str(key) for key in partitions])]
         return all(
             subset.execute_in_process(instance=self.instance, tags=each, raise_on_error=False).success for each in tags
         )
@@ -113,5 +113,5 @@ def flow(settings: Settings) -> Iterator[Flow]:
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, bytes]:
-    batches = simulate_batches(4, 6, line="training", schema=load_schema("training"), seed=5, fault_rate=0.3)
+    batches = simulate_batches(4, 6, feed="training", schema=load_schema("training"), seed=5, fault_rate=0.3)
     return {batch.name: batch.content for batch in batches}

@@ -92,14 +92,14 @@ def test_an_update_while_the_table_is_made_is_not_lost(flow: Flow, good: dict[st
 
 
 def test_records_wait_for_the_first_champion_and_later_ones_score_what_comes_after(flow: Flow) -> None:
-    batches = simulate_batches(2, 4, line="prediction", schema=load_schema("prediction"), seed=6)
+    batches = simulate_batches(2, 4, feed="prediction", schema=load_schema("prediction"), seed=6)
     files = {batch.name: batch.content for batch in batches}
     predictions, champion = "prediction/predictions", dg.AssetMaterialization(["training", "champion"])
     assets = ("prediction/validated_batches", "prediction/wafer_records")
     flow.drop(files, "prediction")
     flow.tick("prediction")
     flow.evaluate()
-    assert flow.run(*assets, partitions=set(files), line="prediction")
+    assert flow.run(*assets, partitions=set(files), feed="prediction")
     assert predictions not in flow.evaluate()
     flow.instance.report_runless_asset_event(champion)
     assert flow.evaluate()[predictions] == set(files)
@@ -117,7 +117,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Scoring(Flow):
-    """The prediction line of one test, whose clock the test sets."""
+    """The prediction feed of one test, whose clock the test sets."""
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         super().__init__(settings, instance)
@@ -135,7 +135,7 @@ class Scoring(Flow):
         self.drop(files, "prediction")
         self.tick("prediction")
         assert self.run(
-            "prediction/validated_batches", "prediction/wafer_records", partitions=set(files), line="prediction"
+            "prediction/validated_batches", "prediction/wafer_records", partitions=set(files), feed="prediction"
         )
 
     def asked(self) -> set[str | None]:
@@ -161,12 +161,12 @@ class Scoring(Flow):
         return found
 
     def score(self, batches: set[str | None]) -> bool:
-        return self.run("prediction/predictions", partitions=batches, line="prediction")
+        return self.run("prediction/predictions", partitions=batches, feed="prediction")
 
 
 @pytest.mark.usefixtures("without_pauses")
 def test_what_cannot_be_scored_is_asked_for_again_only_when_something_has_changed(platform_settings: Settings) -> None:
-    found = simulate_batches(3, 4, line="prediction", schema=load_schema("prediction"), seed=6)
+    found = simulate_batches(3, 4, feed="prediction", schema=load_schema("prediction"), seed=6)
     files = {batch.name: batch.content for batch in found}
     first, second, third = files
     with dg.DagsterInstance.ephemeral() as instance:
@@ -200,7 +200,7 @@ def test_what_cannot_be_scored_is_asked_for_again_only_when_something_has_change
 
 @pytest.mark.usefixtures("without_pauses")
 def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(settings: Settings) -> None:
-    (batch,) = simulate_batches(1, 4, line="prediction", schema=load_schema("prediction"), seed=6)
+    (batch,) = simulate_batches(1, 4, feed="prediction", schema=load_schema("prediction"), seed=6)
     with dg.DagsterInstance.ephemeral() as instance:
         scoring = Scoring(settings, instance)
         scoring.ingest({batch.name: batch.content})

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
-from schemas.loader import Line
+from schemas.loader import Feed
 from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
 from tests.inbox import Inbox, open_inbox
 from wafer_assets.settings import NotificationSettings
@@ -202,11 +202,11 @@ def test_what_fails_again_after_a_success_or_on_another_day_is_told_again(
 
 
 def refuse(
-    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", line: Line = "training"
+    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", feed: Feed = "training"
 ) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            dg.AssetKey([line, "quarantined_batches"]),
+            dg.AssetKey([feed, "quarantined_batches"]),
             partition=batch,
             metadata={"reason_counts": dg.MetadataValue.json(dict(reasons))},
             tags={"dagster/data_version": etag},
@@ -215,10 +215,10 @@ def refuse(
 
 
 class Quarantine:
-    """The sensor of a line, ticking as the daemon makes it: a tick that fails leaves the cursor."""
+    """The sensor of a feed, ticking as the daemon makes it: a tick that fails leaves the cursor."""
 
-    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, line: Line = "training") -> None:
-        self.sensor = notify_quarantine(line)
+    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: Feed = "training") -> None:
+        self.sensor = notify_quarantine(feed)
         self.instance = instance
         self.notifier = notifier
         self.cursor: str | None = None
@@ -246,8 +246,8 @@ def test_a_refused_file_is_told_once(inbox: Inbox, instance: dg.DagsterInstance,
     assert inbox.titles == ["1 training file in quarantine"]
     assert inbox.bodies == [
         "a.csv: not_a_number (7), missing_column (1)\n"
-        "`wafer quarantine show <batch> --line training` says what is wrong and what to do; "
-        "`wafer quarantine replay --line training` checks files again."
+        "`wafer quarantine show <batch> --feed training` says what is wrong and what to do; "
+        "`wafer quarantine replay --feed training` checks files again."
     ]
 
 
@@ -310,7 +310,7 @@ def test_a_file_that_changed_between_two_ticks_is_told_as_it_is_now(
 
 
 def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
-    refuse(instance, "a.csv", {"bad_name": 1}, line="prediction")
+    refuse(instance, "a.csv", {"bad_name": 1}, feed="prediction")
     quarantine.tick()
     assert inbox.titles == []
     Quarantine(instance, notifier(inbox), "prediction").tick()

@@ -1,6 +1,6 @@
 """Assets of a batch file: where it landed, the verdict on it, its records, and the ledger of all of them.
 
-One factory makes the assets of both lines. Validation, quarantine and records are one step, for a batch is either
+One factory makes the assets of both feeds. Validation, quarantine and records are one step, for a batch is either
 accepted or refused as a whole: `wafer_assets.operations.ingestion` does that, and here is what Dagster is told of it.
 """
 
@@ -14,7 +14,7 @@ import dagster as dg
 
 from resources.mongo import BatchFailure, BatchManifest, WaferStore
 from resources.s3 import ObjectNotFoundError, S3Store
-from schemas.loader import BatchSchema, Line
+from schemas.loader import BatchSchema, Feed
 from wafer_assets.assets.common import OWNERS, STORE_RETRIES
 from wafer_assets.automation import follows_batches, new_batches
 from wafer_assets.checks.contract import (
@@ -23,7 +23,7 @@ from wafer_assets.checks.contract import (
     ledger_check_results,
     reasons_table,
 )
-from wafer_assets.keys import DATA_VERSION, line_key, quarantine_folder, validated_key
+from wafer_assets.keys import DATA_VERSION, feed_key, quarantine_folder, validated_key
 from wafer_assets.operations.ingestion import CODE_VERSION, BatchOutcome, ingest_batches, ingestion_version
 from wafer_assets.partitions import BATCHES
 
@@ -31,18 +31,18 @@ PROGRESS_EVERY = 10  # batches; every message is a write to the event log
 
 
 def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    """Build the ingestion assets of the line whose files `schema` describes."""
-    line, ledger = schema.line, line_key(schema.line, "batch_ledger")
+    """Build the ingestion assets of the feed whose files `schema` describes."""
+    feed, ledger = schema.feed, feed_key(schema.feed, "batch_ledger")
 
     @dg.multi_asset(
-        name=f"ingest_{line}_batches",
+        name=f"ingest_{feed}_batches",
         specs=_ingested_specs(schema),
-        check_specs=contract_check_specs(line),
+        check_specs=contract_check_specs(feed),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=STORE_RETRIES,
         # Where pools are limited, two versions of one file never go through at the same time.
-        pool=f"{line}_ingestion",
+        pool=f"{feed}_ingestion",
     )
     def ingest(
         context: dg.AssetExecutionContext,
@@ -56,95 +56,95 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         for number, (batch, outcome) in enumerate(ingest_batches(schema, batches, s3, wafers), 1):
             if isinstance(outcome, BatchOutcome):
                 yield from _materializations(outcome, s3)
-                yield batch_check_evaluation(line, batch, outcome.reasons)
+                yield batch_check_evaluation(feed, batch, outcome.reasons)
                 if number % PROGRESS_EVERY == 0 or number == len(batches):
                     context.log.info(f"{number} of {len(batches)} batches")
             else:
                 failures[batch] = outcome
         if ledger in context.selected_asset_keys:
             wafers.sweep()
-            manifests = wafers.batches(line)
+            manifests = wafers.batches(feed)
             yield dg.MaterializeResult(
                 asset_key=ledger,
-                metadata=_ledger_metadata(manifests, wafers.failures(line)),
-                check_results=list(ledger_check_results(line, manifests)),
+                metadata=_ledger_metadata(manifests, wafers.failures(feed)),
+                check_results=list(ledger_check_results(feed, manifests)),
                 data_version=_ledger_version(manifests),
             )
         if failures:
             raise dg.Failure(_without_outcome(failures, len(batches)), allow_retries=False)
 
-    return [*_reported_specs(line), ingest]
+    return [*_reported_specs(feed), ingest]
 
 
-def _reported_specs(line: Line) -> list[dg.AssetSpec]:
+def _reported_specs(feed: Feed) -> list[dg.AssetSpec]:
     """Return the assets that nobody materializes."""
     return [
         _batch_spec(
-            line,
+            feed,
             "raw_batches",
             "A batch file as the partner dropped it into the landing bucket.",
             kinds={"s3", "csv"},
         ),
         # Validation reports a refusal, so that the partitions are just the refused files.
         _batch_spec(
-            line,
+            feed,
             "quarantined_batches",
             "A refused batch file, kept as it came, with every reason: code, row, column, what was found and what to "
             "do.",
             kinds={"s3", "csv"},
-            deps=[line_key(line, "raw_batches")],
+            deps=[feed_key(feed, "raw_batches")],
         ),
     ]
 
 
 def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
     """Return the assets that the ingestion step makes."""
-    line = schema.line
+    feed = schema.feed
     columns = f"`wafer`, the sensors in schema order{', `faulty`' if schema.label else ''}"
     ingested = {
         # Every batch has an event of its own, but one output would mark all batches of a range at once.
         "skippable": True,
         "code_version": ingestion_version(schema),
-        "automation_condition": new_batches(line),
+        "automation_condition": new_batches(feed),
     }
     return [
         _batch_spec(
-            line,
+            feed,
             "validated_batches",
             f"The verdict on a batch file; an accepted one is normalised to {columns}, a CSV file per batch.",
             kinds={"s3", "csv"},
-            deps=[line_key(line, "raw_batches")],
+            deps=[feed_key(feed, "raw_batches")],
             **ingested,
         ),
         _batch_spec(
-            line,
+            feed,
             "wafer_records",
             "The wafers of a batch in MongoDB, a document each; a refused batch has none.",
             kinds={"mongodb"},
-            deps=[line_key(line, "validated_batches")],
+            deps=[feed_key(feed, "validated_batches")],
             **ingested,
         ),
         dg.AssetSpec(
-            line_key(line, "batch_ledger"),
-            deps=[line_key(line, "wafer_records"), line_key(line, "quarantined_batches")],
+            feed_key(feed, "batch_ledger"),
+            deps=[feed_key(feed, "wafer_records"), feed_key(feed, "quarantined_batches")],
             description="What became of every batch: received = accepted + quarantined.",
             group_name="ingestion",
             owners=OWNERS,
             kinds={"mongodb"},
             code_version=CODE_VERSION,
-            automation_condition=follows_batches(line_key(line, "wafer_table") if schema.label else None),
+            automation_condition=follows_batches(feed_key(feed, "wafer_table") if schema.label else None),
         ),
     ]
 
 
-def _batch_spec(line: Line, name: str, description: str, **attributes: Any) -> dg.AssetSpec:
+def _batch_spec(feed: Feed, name: str, description: str, **attributes: Any) -> dg.AssetSpec:
     """Return an asset with a partition per batch file."""
     return dg.AssetSpec(
-        line_key(line, name),
+        feed_key(feed, name),
         description=description,
         group_name="ingestion",
         owners=OWNERS,
-        partitions_def=BATCHES[line],
+        partitions_def=BATCHES[feed],
         **attributes,
     )
 
@@ -168,7 +168,7 @@ def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMa
 
     def event(asset: str, version: str, metadata: dict[str, Any]) -> dg.AssetMaterialization:
         return dg.AssetMaterialization(
-            line_key(manifest.line, asset),
+            feed_key(manifest.feed, asset),
             partition=manifest.batch,
             metadata={"status": manifest.status, **metadata},
             tags={DATA_VERSION: version},
@@ -181,7 +181,7 @@ def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMa
             "reasons": reasons_table(reasons),
             "reason_counts": dg.MetadataValue.json(Counter(reason.code for reason in reasons)),
         }
-        uri = dg.MetadataValue.path(lake + quarantine_folder(manifest.line, manifest.batch))
+        uri = dg.MetadataValue.path(lake + quarantine_folder(manifest.feed, manifest.batch))
         yield event("quarantined_batches", manifest.etag, {"uri": uri, "size_bytes": manifest.size, **refusal})
         yield event("validated_batches", f"quarantined {manifest.etag}", {**counts, **refusal})
         yield event("wafer_records", "quarantined", counts)
@@ -192,7 +192,7 @@ def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMa
         "validated_batches",
         manifest.sha256,
         {
-            "uri": dg.MetadataValue.path(lake + validated_key(manifest.line, manifest.batch)),
+            "uri": dg.MetadataValue.path(lake + validated_key(manifest.feed, manifest.batch)),
             "sha256": manifest.sha256,
             **counts,
         },

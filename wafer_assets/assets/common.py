@@ -24,7 +24,7 @@ STORE_RETRIES = dg.RetryPolicy(max_retries=2, delay=20, backoff=dg.Backoff.EXPON
 
 
 def training_input(name: str) -> dg.AssetIn:
-    """Return the input that is loaded from an asset of the training line."""
+    """Return the input that is loaded from an asset of the training feed."""
     return dg.AssetIn(training_key(name))
 
 

@@ -17,7 +17,7 @@ from resources.s3 import S3Store
 from resources.store_errors import in_short, is_outage
 from wafer_assets.assets.common import OWNERS, STORE_RETRIES
 from wafer_assets.automation import new_records
-from wafer_assets.keys import DATA_VERSION, PREDICTIONS, REFUSALS, line_key, training_key
+from wafer_assets.keys import DATA_VERSION, PREDICTIONS, REFUSALS, feed_key, training_key
 from wafer_assets.operations.scoring import BatchScores, Scorer, withdraw
 from wafer_assets.partitions import BATCHES
 
@@ -27,7 +27,7 @@ LISTED = 20  # wafers of the inspection list that the UI shows; the report shows
 # Nobody materializes a refusal: scoring reports it, and so the batch waits for another champion.
 refusals = dg.AssetSpec(
     REFUSALS,
-    deps=[line_key("prediction", "wafer_records")],
+    deps=[feed_key("prediction", "wafer_records")],
     description="A batch that the champion of the time could not score, with the reason. It is tried again when its "
     "records change or a champion is decided on, and not before.",
     group_name="prediction",
@@ -41,7 +41,7 @@ refusals = dg.AssetSpec(
     specs=[
         dg.AssetSpec(
             PREDICTIONS,
-            deps=[line_key("prediction", "wafer_records"), training_key("champion")],
+            deps=[feed_key("prediction", "wafer_records"), training_key("champion")],
             description="Each wafer's probability of a fault, the decision, and the sensors that drove it; a CSV "
             "file and a report per batch, and a document per wafer in MongoDB.",
             group_name="prediction",

@@ -10,32 +10,32 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 
 from resources.mongo import BatchManifest
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.domain.contract import CLAUSES, REASONS, Reason
 from wafer_assets.partitions import BATCHES
 
 CONTRACT_CHECK = "contract"
 
 
-def contract_check_specs(line: Line) -> list[dg.AssetCheckSpec]:
+def contract_check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
     """Return the check of a line's batches, and those of its ledger in the contract's order."""
     with warnings.catch_warnings():
         # Checks per partition are a preview of Dagster's; its version is pinned.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         batch_check = dg.AssetCheckSpec(
             CONTRACT_CHECK,
-            asset=dg.AssetKey([line, "validated_batches"]),
+            asset=dg.AssetKey([feed, "validated_batches"]),
             description="The file keeps every clause of the data-sharing contract.",
-            partitions_def=BATCHES[line],
+            partitions_def=BATCHES[feed],
         )
-    ledger = dg.AssetKey([line, "batch_ledger"])
+    ledger = dg.AssetKey([feed, "batch_ledger"])
     return [
         batch_check,
         *(dg.AssetCheckSpec(clause, asset=ledger, description=text) for clause, text in CLAUSES.items()),
     ]
 
 
-def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
+def batch_check_evaluation(feed: Feed, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
     """Return the outcome of the contract check for one batch."""
     broken = [REASONS[reason.code].clause for reason in reasons]
     clauses = [
@@ -43,7 +43,7 @@ def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) ->
         for clause in CLAUSES
     ]
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey([line, "validated_batches"]),
+        asset_key=dg.AssetKey([feed, "validated_batches"]),
         check_name=CONTRACT_CHECK,
         passed=not reasons,
         # The file is in quarantine already: people should know, and nothing has to stop.
@@ -55,7 +55,7 @@ def batch_check_evaluation(line: Line, batch: str, reasons: Sequence[Reason]) ->
     )
 
 
-def ledger_check_results(line: Line, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
+def ledger_check_results(feed: Feed, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
     """Yield, for every clause, which batches in quarantine break it."""
     broken: dict[str, list[str]] = {clause: [] for clause in CLAUSES}
     for manifest in manifests:
@@ -63,7 +63,7 @@ def ledger_check_results(line: Line, manifests: Iterable[BatchManifest]) -> Iter
             broken[clause].append(manifest.batch)
     for clause, batches in broken.items():
         yield dg.AssetCheckResult(
-            asset_key=dg.AssetKey([line, "batch_ledger"]),
+            asset_key=dg.AssetKey([feed, "batch_ledger"]),
             check_name=clause,
             passed=not batches,
             severity=dg.AssetCheckSeverity.WARN,

@@ -1,34 +1,34 @@
-"""Gates on the training line: what must hold before a later step may rely on an earlier one."""
+"""Gates on the training feed: what must hold before a later step may rely on an earlier one."""
 
 import dagster as dg
 
 from resources.mongo import WaferStore
 from resources.trainings import training_id
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.keys import training_key
 from wafer_assets.operations.facts import training_metadata
 from wafer_assets.operations.landing import reported_files
 from wafer_assets.partitions import BATCHES
 
 
-def all_accounted_for(line: Line) -> dg.AssetChecksDefinition:
-    """Build the check that a line lost no batch and no wafer."""
+def all_accounted_for(feed: Feed) -> dg.AssetChecksDefinition:
+    """Build the check that a feed lost no batch and no wafer."""
 
     @dg.asset_check(
-        asset=dg.AssetKey([line, "batch_ledger"]),
+        asset=dg.AssetKey([feed, "batch_ledger"]),
         name="all_accounted_for",
         description="Every known batch has an outcome for its latest file, and MongoDB holds exactly the wafers of "
         "the accepted ones.",
     )
     def check(context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.AssetCheckResult:
-        manifests = wafers.batches(line)
+        manifests = wafers.batches(feed)
         outcomes = {manifest.batch: manifest.etag for manifest in manifests}
-        landed = {batch: file.etag for batch, file in reported_files(context.instance, line).items()}
-        known = landed.keys() | context.instance.get_dynamic_partitions(str(BATCHES[line].name))
-        failed = {failure.batch: failure.reason for failure in wafers.failures(line)}
+        landed = {batch: file.etag for batch, file in reported_files(context.instance, feed).items()}
+        known = landed.keys() | context.instance.get_dynamic_partitions(str(BATCHES[feed].name))
+        failed = {failure.batch: failure.reason for failure in wafers.failures(feed)}
         without = {batch for batch in known if outcomes.get(batch) != landed.get(batch, outcomes.get(batch, ""))}
         waiting = sorted(without - failed.keys())
-        miscounted = wafers.miscounted(line, manifests)
+        miscounted = wafers.miscounted(feed, manifests)
         return dg.AssetCheckResult(
             passed=not (waiting or failed or miscounted),
             # Batches that wait may just have landed; the others are for people to see to.

@@ -23,8 +23,8 @@ from wafer_assets.cli.training import train
 def main() -> None:
     """Find faulty wafers: learn from files whose outcome is known, score new files, and see why.
 
-    A batch is one CSV file of wafers; its name is the file's. Two lines of files are kept apart: those of the line
-    `training` say which wafers were faulty, those of the line `prediction` are to be scored.
+    A batch is one CSV file of wafers; its name is the file's. Two feeds of files are kept apart: those of the feed
+    `training` say which wafers were faulty, those of the feed `prediction` are to be scored.
 
     A first session on a laptop:
       wafer services up               start S3, MongoDB and MLflow
@@ -36,9 +36,9 @@ def main() -> None:
       wafer models list               see which model predicts, and why
 
     Then, with files to score:
-      wafer simulate --line prediction --out to-score
-      wafer upload --line prediction to-score
-      wafer ingest --line prediction
+      wafer simulate --feed prediction --out to-score
+      wafer upload --feed prediction to-score
+      wafer ingest --feed prediction
       wafer score                     score all accepted batches that wait
       wafer report BATCH              which wafers, why, how sure
       wafer trace WAFER               where a prediction comes from

@@ -1,4 +1,4 @@
-"""`wafer demo`: the whole line once, by what the other commands do."""
+"""`wafer demo`: everything once, by what the other commands do."""
 
 from pathlib import Path
 from threading import Thread

@@ -8,17 +8,17 @@ import click
 
 from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
-from wafer_assets.cli.options import OutFolder, line_option
+from wafer_assets.cli.options import OutFolder, feed_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from schemas.loader import Line
+    from schemas.loader import Feed
 
 _Item = TypeVar("_Item")
 
 
 @click.command(cls=Command)
-@line_option
+@feed_option
 @click.option("--out", type=OutFolder(), required=True, help="Folder to write the files to.")
 @click.option(
     "--batches", type=click.IntRange(1, 10_000), default=14, show_default=True, help="Number of good files to make."
@@ -38,29 +38,29 @@ _Item = TypeVar("_Item")
     show_default=True,
     help="Number that all chance follows from: same seed, same files.",
 )
-def simulate(line: "Line", out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
+def simulate(feed: "Feed", out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
     """Make batch files like a partner's, to play with.
 
-    Their readings drift and have gaps, and their faults have causes that are known. Files of the line `training` say
-    which wafers were faulty, files of the line `prediction` do not.
+    Their readings drift and have gaps, and their faults have causes that are known. Files of the feed `training` say
+    which wafers were faulty, files of the feed `prediction` do not.
 
       wafer simulate --out batches
-      wafer simulate --line prediction --out to-score
+      wafer simulate --feed prediction --out to-score
     """
-    simulate_files(line, out, batches, wafers, bad=bad, seed=seed)
+    simulate_files(feed, out, batches, wafers, bad=bad, seed=seed)
 
 
 def simulate_files(
-    line: "Line", out: Path, batches: int, wafers: int, *, bad: bool = True, seed: int = 0, first_wafer: int = 1
+    feed: "Feed", out: Path, batches: int, wafers: int, *, bad: bool = True, seed: int = 0, first_wafer: int = 1
 ) -> None:
     """Write simulated batch files to a folder, and say how many."""
     from schemas.loader import load_schema
     from wafer_assets.domain.simulation import broken_batches, simulate_batches
 
-    schema = load_schema(line)
+    schema = load_schema(feed)
     out.mkdir(parents=True, exist_ok=True)
     count = 0
-    good = simulate_batches(batches, wafers, line=line, schema=schema, seed=seed, first_wafer=first_wafer)
+    good = simulate_batches(batches, wafers, feed=feed, schema=schema, seed=seed, first_wafer=first_wafer)
     for batch in _tracked(good, batches, "simulating"):
         (out / batch.name).write_bytes(batch.content)
         count += 1
@@ -72,18 +72,18 @@ def simulate_files(
 
 
 @click.command(cls=Command)
-@line_option
+@feed_option
 @click.argument("paths", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-def upload(line: "Line", paths: tuple[Path, ...]) -> None:
+def upload(feed: "Feed", paths: tuple[Path, ...]) -> None:
     """Drop files into the landing bucket.
 
     PATHS are files, or folders whose files are meant. A file that is there already with the same content is left
     alone; one whose content differs replaces it. `wafer ingest` then takes them up.
 
       wafer upload batches
-      wafer upload --line prediction to-score/*.csv
+      wafer upload --feed prediction to-score/*.csv
     """
-    upload_files(load_settings(), line, files_of(paths))
+    upload_files(load_settings(), feed, files_of(paths))
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
@@ -102,12 +102,12 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def upload_files(settings: Settings, line: "Line", files: Sequence[Path]) -> None:
+def upload_files(settings: Settings, feed: "Feed", files: Sequence[Path]) -> None:
     """Upload the files that the landing bucket does not hold yet, and say how many."""
     from resources.s3 import S3Store
     from wafer_assets.operations import landing
 
-    uploads = landing.upload(S3Store(settings), line, files)
+    uploads = landing.upload(S3Store(settings), feed, files)
     sent = sum(_tracked(uploads, len(files), "uploading"))
     console.print(f"{sent} files uploaded, {len(files) - sent} were there already.")
 

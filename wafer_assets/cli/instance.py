@@ -41,7 +41,7 @@ run_launcher:
 concurrency:
   runs:
     max_concurrent_runs: 2
-  # One run at a time that trains, and one that ingests a line's files; the others wait in the queue.
+  # One run at a time that trains, and one that ingests a feed's files; the others wait in the queue.
   pools:
     default_limit: 1
     granularity: run

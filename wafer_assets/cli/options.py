@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-line_option = click.option(
-    "--line",
+feed_option = click.option(
+    "--feed",
     type=click.Choice(["training", "prediction"]),
     default="training",
     show_default=True,

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable
 import click
 import dagster as dg
 
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.cli.console import console
 from wafer_assets.cli.instance import run_job
 from wafer_assets.operations.ranges import EmptyRangeError, UnknownBatchError, batch_ranges, range_between
@@ -15,7 +15,7 @@ from wafer_assets.settings import Settings
 def run_batches(
     settings: Settings,
     instance: dg.DagsterInstance,
-    line: Line,
+    feed: Feed,
     job: str,
     batches: Iterable[str],
     between: Container[str] = (),
@@ -27,12 +27,12 @@ def run_batches(
     click.ClickException
         A run failed; those after it were not begun.
     """
-    for part in batch_ranges(instance, line, batches, between):
+    for part in batch_ranges(instance, feed, batches, between):
         require_success(run_job(settings, instance, job, tags=part.tags))
 
 
 def run_range(
-    settings: Settings, instance: dg.DagsterInstance, line: Line, job: str, first: str | None, last: str | None
+    settings: Settings, instance: dg.DagsterInstance, feed: Feed, job: str, first: str | None, last: str | None
 ) -> None:
     """Run a job over all known batches from the first to the last one, in one run.
 
@@ -42,13 +42,13 @@ def run_range(
         The run failed, or nothing was run: an end of the range is unknown, or the last came before the first.
     """
     try:
-        part = range_between(instance, line, first, last)
+        part = range_between(instance, feed, first, last)
     except UnknownBatchError as error:
         raise click.BadParameter(str(error), param_hint="--from" if error.batch == first else "--to") from error
     except EmptyRangeError as error:
         raise click.BadParameter(str(error), param_hint="--from") from error
     if part is None:
-        console.print(f"The {line} line knows no batch yet. `wafer ingest --line {line}` takes up what landed.")
+        console.print(f"The {feed} feed knows no batch yet. `wafer ingest --feed {feed}` takes up what landed.")
     else:
         require_success(run_job(settings, instance, job, tags=part.tags))
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from schemas.loader import BatchSchema, Line, load_schema
+from schemas.loader import BatchSchema, Feed, load_schema
 
 WAFERS_PER_BATCH = 100
 FAULT_RATE = 0.06
@@ -203,7 +203,7 @@ def _batch_name(first_wafer: int) -> str:
 
 
 def simulate_table(n_wafers: int, *, seed: int, fault_rate: float = FAULT_RATE, first_wafer: int = 1) -> pd.DataFrame:
-    """Simulate a wafer table of the training line.
+    """Simulate a wafer table of the training feed.
 
     It holds exactly the wafers that `simulate_batches` puts into files of 100 with the same seed.
 
@@ -245,7 +245,7 @@ def simulate_batches(
     n_batches: int,
     wafers_per_batch: int = WAFERS_PER_BATCH,
     *,
-    line: Line,
+    feed: Feed,
     schema: BatchSchema | None = None,
     seed: int,
     fault_rate: float = FAULT_RATE,
@@ -257,10 +257,10 @@ def simulate_batches(
     ----------
     n_batches, wafers_per_batch : int
         How many files of how many wafers.
-    line : {"training", "prediction"}
-        The line they are for; only training files are labelled.
+    feed : {"training", "prediction"}
+        The feed they are for; only training files are labelled.
     schema : BatchSchema, optional
-        The contract to keep; by default the line's shipped one.
+        The contract to keep; by default the feed's shipped one.
     seed : int
         Draws the wafers.
     fault_rate : float
@@ -273,7 +273,7 @@ def simulate_batches(
     SimulatedBatch
         In time order.
     """
-    schema = schema or load_schema(line)
+    schema = schema or load_schema(feed)
     process = _process(schema.sensors, schema.optional_columns)
     for batch in range(n_batches):
         first = first_wafer + batch * wafers_per_batch

@@ -18,12 +18,12 @@ from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import InvalidKeyError, S3Store, require_plain_key
 from resources.wafer_table import TABLE_KEY
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.keys import (
     DATA_VERSION,
     PREDICTIONS,
-    line_key,
+    feed_key,
     prediction_key,
     quarantine_folder,
     report_key,
@@ -36,23 +36,23 @@ TrainingStep: TypeAlias = Literal["train", "decide"]
 """All of a training, or the decision on its model alone."""
 
 
-def stored_outcomes(line: Line, wafers: WaferStore, s3: S3Store) -> dict[str, str]:
+def stored_outcomes(feed: Feed, wafers: WaferStore, s3: S3Store) -> dict[str, str]:
     """Return the ETag of the landed file behind each batch's outcome, by batch, where the lake holds its part too."""
-    manifests = wafers.batches(line)
+    manifests = wafers.batches(feed)
     # Listed after the manifests were read, for objects are written before them.
-    kept = _keys(s3, f"{line}/validated_batches/", f"{line}/quarantined_batches/")
+    kept = _keys(s3, f"{feed}/validated_batches/", f"{feed}/quarantined_batches/")
     return {item.batch: item.etag for item in manifests if _outcome_keys(item) <= kept}
 
 
 def _outcome_keys(manifest: BatchManifest) -> set[str]:
     """Return the keys in the lake bucket that belong to a batch's outcome."""
     if manifest.status == "accepted":
-        return {validated_key(manifest.line, manifest.batch)}
+        return {validated_key(manifest.feed, manifest.batch)}
     try:
         require_plain_key(manifest.key)
     except InvalidKeyError:
         return set()  # it cannot be addressed, and stays where it landed
-    folder = quarantine_folder(manifest.line, manifest.batch)
+    folder = quarantine_folder(manifest.feed, manifest.batch)
     return {f"{folder}{manifest.batch}", f"{folder}reasons.json"}
 
 
@@ -63,10 +63,10 @@ def waiting_batches(known: Iterable[BatchManifest], scored: Mapping[str, ScoredB
     ]
 
 
-def ledger_is_behind(instance: dg.DagsterInstance, line: Line) -> bool:
+def ledger_is_behind(instance: dg.DagsterInstance, feed: Feed) -> bool:
     """Return whether a batch was ingested after the ledger was written."""
     ledger, records = (
-        instance.fetch_materializations(line_key(line, name), limit=1).records
+        instance.fetch_materializations(feed_key(feed, name), limit=1).records
         for name in ("batch_ledger", "wafer_records")
     )
     return bool(records) and not (ledger and ledger[0].storage_id > records[0].storage_id)

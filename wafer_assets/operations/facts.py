@@ -16,7 +16,7 @@ _EVENTS = 5 * LISTED  # that are looked at for them: of a batch that was scored 
 
 
 def read_summary(instance: dg.DagsterInstance) -> Summary:
-    """Return the latest facts, and of the training line those of the training that registered the latest bundle.
+    """Return the latest facts, and of the training feed those of the training that registered the latest bundle.
 
     What has not been materialized yet is left out.
     """

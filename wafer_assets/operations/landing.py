@@ -13,8 +13,8 @@ import dagster as dg
 from resources.adapters.dagster import latest_tag_by_partition
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
-from schemas.loader import Line
-from wafer_assets.keys import DATA_VERSION, landing_key, line_key, quarantine_folder
+from schemas.loader import Feed
+from wafer_assets.keys import DATA_VERSION, feed_key, landing_key, quarantine_folder
 from wafer_assets.operations.backlog import stored_outcomes
 from wafer_assets.operations.ranges import PartitionRange, batch_ranges
 from wafer_assets.partitions import BATCHES, batch_key, batch_name
@@ -31,11 +31,11 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def upload(s3: S3Store, line: Line, files: Sequence[Path]) -> Iterator[bool]:
+def upload(s3: S3Store, feed: Feed, files: Sequence[Path]) -> Iterator[bool]:
     """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content."""
-    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{line}/")}
+    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{feed}/")}
     for file in files:
-        key = landing_key(line, file.name)
+        key = landing_key(feed, file.name)
         differs = there.get(key) != _etag(file)
         if differs:
             with file.open("rb") as content:
@@ -53,14 +53,14 @@ def _etag(file: Path) -> str:
     return f"{whole.hexdigest()}-{len(parts)}"
 
 
-def restore_quarantined(line: Line, batches: Iterable[str], s3: S3Store) -> list[str]:
+def restore_quarantined(feed: Feed, batches: Iterable[str], s3: S3Store) -> list[str]:
     """Put the kept copies of quarantined files back where they landed, unless something is there; return which."""
-    there = {item.key for item in s3.list_objects(s3.landing, f"{line}/")}
+    there = {item.key for item in s3.list_objects(s3.landing, f"{feed}/")}
     restored = []
     for batch in batches:
-        key = landing_key(line, batch_name(batch))
+        key = landing_key(feed, batch_name(batch))
         if key not in there:
-            s3.copy(s3.lake, f"{quarantine_folder(line, batch)}{batch}", s3.landing, key)
+            s3.copy(s3.lake, f"{quarantine_folder(feed, batch)}{batch}", s3.landing, key)
             restored.append(batch)
     return restored
 
@@ -84,9 +84,9 @@ class ReportedFile:
     event: int
 
 
-def reported_files(instance: dg.DagsterInstance, line: Line) -> dict[str, ReportedFile]:
-    """Return what Dagster was last told of every file of a line, by batch."""
-    key = line_key(line, "raw_batches")
+def reported_files(instance: dg.DagsterInstance, feed: Feed) -> dict[str, ReportedFile]:
+    """Return what Dagster was last told of every file of a feed, by batch."""
+    key = feed_key(feed, "raw_batches")
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
     vanished = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_OBSERVATION)
     versions = latest_tag_by_partition(instance, key, DATA_VERSION)
@@ -116,7 +116,7 @@ class Tick:
 
 
 def plan_tick(
-    line: Line,
+    feed: Feed,
     listing: Iterable[StoredObject],
     reported: Mapping[str, ReportedFile],
     settled: Mapping[str, str] | None = None,
@@ -128,10 +128,10 @@ def plan_tick(
 
     Parameters
     ----------
-    line
+    feed
         Whose files are looked at.
     listing
-        All objects of the landing bucket, or those of the line.
+        All objects of the landing bucket, or those of the feed.
     reported
         What Dagster was last told of every file.
     settled
@@ -143,9 +143,9 @@ def plan_tick(
         Batches, each with the ETag of the version that cannot be stored: they do not wait.
     """
     landed = {
-        batch_key(item.key.removeprefix(f"{line}/")): item
+        batch_key(item.key.removeprefix(f"{feed}/")): item
         for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
-        if item.key.startswith(f"{line}/")
+        if item.key.startswith(f"{feed}/")
     }
     known = {batch: file.etag for batch, file in reported.items() if not file.vanished}
     changed = {batch: item for batch, item in landed.items() if known.get(batch) != item.etag}
@@ -167,7 +167,7 @@ def plan_tick(
 
 
 def take_up(
-    instance: dg.DagsterInstance, line: Line, s3: S3Store, wafers: WaferStore, *, everything: bool = False
+    instance: dg.DagsterInstance, feed: Feed, s3: S3Store, wafers: WaferStore, *, everything: bool = False
 ) -> list[PartitionRange]:
     """Tell Dagster of files that are new, changed or without outcome; return the ranges of batches to ingest.
 
@@ -175,23 +175,23 @@ def take_up(
     ----------
     instance
         Is told.
-    line
+    feed
         Whose files are taken up.
     s3, wafers
         Where files land, and where their outcomes are.
     everything
         Take up all files, whatever became of them.
     """
-    reported = {} if everything else reported_files(instance, line)
-    settled = settled_batches(instance, line, reported, stored_outcomes(line, wafers, s3)) if reported else {}
-    tick = plan_tick(line, s3.list_objects(s3.landing, f"{line}/"), reported, settled)
+    reported = {} if everything else reported_files(instance, feed)
+    settled = settled_batches(instance, feed, reported, stored_outcomes(feed, wafers, s3)) if reported else {}
+    tick = plan_tick(feed, s3.list_objects(s3.landing, f"{feed}/"), reported, settled)
     files = tick.changed | tick.waiting
-    report_raw_batches(instance, line, s3.landing, files)
-    return batch_ranges(instance, line, files)
+    report_raw_batches(instance, feed, s3.landing, files)
+    return batch_ranges(instance, feed, files)
 
 
 def settled_batches(
-    instance: dg.DagsterInstance, line: Line, reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str]
+    instance: dg.DagsterInstance, feed: Feed, reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the outcomes that Dagster was told of after the file: what a killed run stored may lack the telling.
 
@@ -199,7 +199,7 @@ def settled_batches(
     ----------
     instance
         Knows when it was told of files and outcomes.
-    line
+    feed
         Of the batches.
     reported
         What Dagster was last told of every file.
@@ -207,7 +207,7 @@ def settled_batches(
         ETag of the file behind each batch's outcome.
     """
     stored = instance.get_latest_storage_id_by_partition(
-        line_key(line, "wafer_records"), dg.DagsterEventType.ASSET_MATERIALIZATION
+        feed_key(feed, "wafer_records"), dg.DagsterEventType.ASSET_MATERIALIZATION
     )
     return {
         batch: etag
@@ -217,7 +217,7 @@ def settled_batches(
 
 
 def due_batches(
-    instance: dg.DagsterInstance, line: Line, overdue: Iterable[str], now: float, pause: float
+    instance: dg.DagsterInstance, feed: Feed, overdue: Iterable[str], now: float, pause: float
 ) -> list[str]:
     """Return the batches whose pause since their last report is over.
 
@@ -225,7 +225,7 @@ def due_batches(
     ----------
     instance
         Knows when files were reported.
-    line
+    feed
         Of the batches.
     overdue
         Batches that were reported.
@@ -236,7 +236,7 @@ def due_batches(
     due = []
     for batch in overdue:
         latest, *before = instance.fetch_materializations(
-            dg.AssetRecordsFilter(line_key(line, "raw_batches"), asset_partitions=[batch]), limit=2
+            dg.AssetRecordsFilter(feed_key(feed, "raw_batches"), asset_partitions=[batch]), limit=2
         ).records
         same = [record for record in before if _data_version(record) == _data_version(latest)]
         passed = abs(latest.timestamp - same[0].timestamp) if same else 0
@@ -252,12 +252,12 @@ def _data_version(record: dg.EventLogRecord) -> str | None:
     return (event.tags or {}).get(DATA_VERSION) if event else None
 
 
-def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[str]) -> None:
+def report_vanished(instance: dg.DagsterInstance, feed: Feed, batches: Iterable[str]) -> None:
     """Tell Dagster that files have left the landing bucket; what became of the batches stays."""
     for batch in batches:
         instance.report_runless_asset_event(
             dg.AssetObservation(
-                line_key(line, "raw_batches"),
+                feed_key(feed, "raw_batches"),
                 partition=batch,
                 description="The file has left the landing bucket. What was ingested from it stays.",
                 metadata={"vanished": True},
@@ -266,14 +266,14 @@ def report_vanished(instance: dg.DagsterInstance, line: Line, batches: Iterable[
 
 
 def report_raw_batches(
-    instance: dg.DagsterInstance, line: Line, bucket: str, files: Mapping[str, StoredObject]
+    instance: dg.DagsterInstance, feed: Feed, bucket: str, files: Mapping[str, StoredObject]
 ) -> None:
     """Register the partitions of landed files and report their materializations."""
-    instance.add_dynamic_partitions(str(BATCHES[line].name), list(files))
+    instance.add_dynamic_partitions(str(BATCHES[feed].name), list(files))
     for batch, item in files.items():
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                line_key(line, "raw_batches"),
+                feed_key(feed, "raw_batches"),
                 partition=batch,
                 metadata={
                     "uri": dg.MetadataValue.path(f"s3://{bucket}/{item.key}"),

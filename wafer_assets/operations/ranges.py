@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from schemas.loader import Line
+from schemas.loader import Feed
 from wafer_assets.partitions import BATCHES
 
 
 class UnknownBatchError(LookupError):
-    """A line knows no batch of that name."""
+    """A feed knows no batch of that name."""
 
     code = "unknown_batch"
 
-    def __init__(self, line: Line, batch: str) -> None:
-        super().__init__(f"the {line} line knows no batch {batch!r}.")
+    def __init__(self, feed: Feed, batch: str) -> None:
+        super().__init__(f"the {feed} feed knows no batch {batch!r}.")
         self.batch = batch
 
 
@@ -65,39 +65,39 @@ def partition_ranges(keys: Iterable[str], wanted: Iterable[str], between: Contai
     return ranges
 
 
-def known_batches(instance: dg.DagsterInstance, line: Line) -> list[str]:
-    """Return the batches of a line that Dagster was ever told of, in the order of their arrival."""
-    return list(instance.get_dynamic_partitions(str(BATCHES[line].name)))
+def known_batches(instance: dg.DagsterInstance, feed: Feed) -> list[str]:
+    """Return the batches of a feed that Dagster was ever told of, in the order of their arrival."""
+    return list(instance.get_dynamic_partitions(str(BATCHES[feed].name)))
 
 
 def batch_ranges(
-    instance: dg.DagsterInstance, line: Line, batches: Iterable[str], between: Container[str] = ()
+    instance: dg.DagsterInstance, feed: Feed, batches: Iterable[str], between: Container[str] = ()
 ) -> list[PartitionRange]:
-    """Return the ranges of a line that runs over some of its batches take; see `partition_ranges`."""
-    return partition_ranges(known_batches(instance, line), batches, between)
+    """Return the ranges of a feed that runs over some of its batches take; see `partition_ranges`."""
+    return partition_ranges(known_batches(instance, feed), batches, between)
 
 
 def range_between(
-    instance: dg.DagsterInstance, line: Line, first: str | None, last: str | None
+    instance: dg.DagsterInstance, feed: Feed, first: str | None, last: str | None
 ) -> PartitionRange | None:
     """Return all known batches from one to another one; without them, from the first and to the last of all.
 
     Returns
     -------
     PartitionRange or None
-        None where the line knows no batch yet.
+        None where the feed knows no batch yet.
 
     Raises
     ------
     UnknownBatchError
-        The line knows no such batch.
+        The feed knows no such batch.
     EmptyRangeError
         `first` came after `last`.
     """
-    keys = known_batches(instance, line)
+    keys = known_batches(instance, feed)
     for batch in (first, last):
         if batch is not None and batch not in keys:
-            raise UnknownBatchError(line, batch)
+            raise UnknownBatchError(feed, batch)
     chosen = keys[keys.index(first) if first else 0 : keys.index(last) + 1 if last else None]
     if not keys:
         return None
