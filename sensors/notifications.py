@@ -8,6 +8,7 @@ import dagster as dg
 
 from resources.notifier import NotificationError, Notifier, redact
 from schemas.loader import Feed
+from wafer_assets.keys import DATA_VERSION, feed_key
 
 if TYPE_CHECKING:
     from resources.adapters.dagster import SerializableErrorInfo
@@ -141,7 +142,7 @@ def _listed(items: Collection[str]) -> list[str]:
 
 def notify_quarantine(feed: Feed, most: int = MAX_EVENTS) -> dg.SensorDefinition:
     """Build the sensor that tells of refused files of a feed, of so many at a tick."""
-    asset_key = dg.AssetKey([feed, "quarantined_batches"])
+    asset_key = feed_key(feed, "quarantined_batches")
 
     @dg.sensor(
         name=f"notify_{feed}_quarantine",
@@ -192,7 +193,7 @@ def _is_news(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> bool:
 
 
 def _identity(event: dg.AssetMaterialization) -> tuple[str | None, set[str]]:
-    return (event.tags or {}).get("dagster/data_version"), set(_reason_counts(event))
+    return (event.tags or {}).get(DATA_VERSION), set(_reason_counts(event))
 
 
 def _reasons(record: dg.EventLogRecord) -> str:

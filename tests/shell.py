@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from typing import Any
 
 import psutil
 from click.testing import CliRunner, Result
@@ -33,6 +34,20 @@ def wafer(state: Path, *arguments: str | Path, seconds: float = 280) -> subproce
         timeout=seconds,
         check=False,
     )
+
+
+def require_documented(document: Any, *command: str) -> None:
+    """Require that the command's help names every key of a document that it printed."""
+    named = set(re.findall(r"`(\w+)`", " ".join(call(*command, "--help").output.split())))
+    missing = keys_of(document) - named
+    assert not missing, f"`wafer {' '.join(command)} --help` does not name {sorted(missing)}"
+
+
+def keys_of(document: Any) -> set[str]:
+    """Return every key of a document, however deep."""
+    if isinstance(document, dict):
+        return set(document).union(*map(keys_of, document.values()))
+    return set().union(*map(keys_of, document)) if isinstance(document, list) else set()
 
 
 def processes_of(state: Path) -> list[psutil.Process]:

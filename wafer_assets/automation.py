@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from schemas.loader import Feed
+from wafer_assets.keys import feed_key
 
 Condition: TypeAlias = dg.AutomationCondition[Any]
 
@@ -64,7 +65,7 @@ def _failed_and_due(ignored: tuple[dg.AssetKey, ...] = ()) -> Condition:
 
 def new_batches(feed: Feed) -> Condition:
     """Ingest every batch whose file is new or was replaced; what stays without outcome is reported again."""
-    raw_batches = dg.AssetKey([feed, "raw_batches"])
+    raw_batches = feed_key(feed, "raw_batches")
     landed = dg.AutomationCondition.asset_matches(raw_batches, dg.AutomationCondition.newly_updated())
     return _named("new_batches", _remembered(landed.with_label("file_landed"), _known_before()))
 

@@ -26,6 +26,7 @@ from wafer_assets.assets import champion, clusters, evaluation, features, models
 from wafer_assets.assets.batches import batch_assets
 from wafer_assets.assets.registry import model_bundle_asset
 from wafer_assets.automation import governed_retraining
+from wafer_assets.checks.ledger import all_accounted_for
 from wafer_assets.checks.models import CHECKS
 from wafer_assets.partitions import BATCHES
 from wafer_assets.settings import Settings, load_settings
@@ -88,7 +89,7 @@ def build_defs(
             predictions.refusals,
             predictions.score_batches,
         ],
-        asset_checks=CHECKS,
+        asset_checks=[*(all_accounted_for(feed) for feed in schemas), *CHECKS],
         jobs=[*training_jobs(settings.executor), *PREDICTION_JOBS],
         sensors=[
             *landing_sensors(schemas, settings.automation),

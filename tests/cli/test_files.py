@@ -36,3 +36,13 @@ def test_without_services_the_error_says_how_to_start_them(folder: Path) -> None
     refused = call("upload", folder)
     assert refused.exit_code == 1
     assert "wafer services up" in refused.output
+
+
+def test_one_name_that_no_store_can_hold_stops_all_before_anything_is_sent(stores: Settings, folder: Path) -> None:
+    for name in ("a.csv", "b\x07.csv"):
+        (folder / name).write_text("x")
+    refused = call("upload", folder)
+    assert refused.exit_code == 1
+    assert "b\\x07.csv" in refused.output
+    store = S3Store(stores)
+    assert store.list_objects(store.landing) == []

@@ -1,6 +1,7 @@
 """The laptop's instance, and jobs that a command runs on it; tests/faults tells of runs that are killed."""
 
 from pathlib import Path
+from typing import Any, cast
 from uuid import uuid4
 
 import dagster as dg
@@ -8,7 +9,7 @@ import pytest
 
 from resources.run_launcher import HOST_TAG, PROCESS_TAG, RunProcess
 from tests.landing import land
-from wafer_assets.cli.instance import RunsArePodsError, dagster_home, open_instance, run_job
+from wafer_assets.cli.instance import NoInstanceError, RunsArePodsError, dagster_home, open_instance, run_job
 from wafer_assets.settings import Settings
 
 
@@ -74,3 +75,36 @@ def test_a_killed_run_is_not_ended_before_its_mlflow_run_can_be(tmp_path: Path) 
         instance.add_run(lost)
     with open_instance(settings) as instance:
         assert instance.get_run_by_id(lost.run_id) == lost
+
+
+class InterruptedOnceMade:
+    """An instance on which Ctrl-C comes when a run is made and has no step yet."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.instance, name)
+
+    def create_run_for_job(self, *args: Any, **more: Any) -> dg.DagsterRun:
+        self.instance.create_run_for_job(*args, **more)
+        raise KeyboardInterrupt
+
+
+def test_a_run_that_is_interrupted_before_its_first_step_is_canceled(settings: Settings) -> None:
+    with open_instance(settings) as instance:
+        tags = land(settings, instance, {"notes.csv": b"not a batch"})
+        interrupted = cast("dg.DagsterInstance", InterruptedOnceMade(instance))
+        with pytest.raises(KeyboardInterrupt):
+            run_job(settings, interrupted, "ingest_training", tags=tags)
+        (run,) = instance.get_runs()
+    assert run.status == dg.DagsterRunStatus.CANCELED
+
+
+def test_an_instance_whose_folder_is_not_there_is_refused(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", dagster_home=tmp_path / "gone")
+    with (
+        pytest.raises(NoInstanceError, match=r"gone, which is no folder: create it, or unset"),
+        open_instance(settings),
+    ):
+        pass

@@ -12,6 +12,7 @@ from resources.promotions import PromotionLog
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
+from tests.shell import require_documented
 from wafer_assets.cli.models import models
 from wafer_assets.operations.champion import PromotionRefusedError
 from wafer_assets.settings import Settings
@@ -54,6 +55,7 @@ def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platf
     assert "version 2 is promoted" in compared
     assert "version 1 is not promoted" in run(wafer, "compare", "1", "2").output
     document = json.loads(run(wafer, "compare", "--json").stdout)
+    require_documented(document, "models", "compare")
     assert (document["challenger"], document["champion"], document["promote"]) == (2, 1, True)
     assert {"name", "meaning", "passed", "value", "low", "high"} <= set(document["gates"][0])
     promoted = run(wafer, "promote", "2", "--reason", "It finds more.")
@@ -65,6 +67,7 @@ def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platf
     assert "It finds more." in rows[0]
     assert "The first [of many]." in rows[1]
     newest, first_version = json.loads(run(wafer, "list", "--json").stdout)
+    require_documented([newest, first_version], "models", "list")
     assert (newest["version"], newest["aliases"]) == (2, ["challenger", "champion"])
     assert newest["registered_at"] >= first_version["registered_at"]
     decision = first_version["latest_decision"]

@@ -11,7 +11,7 @@ from resources.predictions import PredictionStore
 from schemas.loader import load_schema
 from tests.assets.test_predictions import Feed, bundle_bytes
 from tests.shell import call as run
-from tests.shell import wafer
+from tests.shell import require_documented, wafer
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
@@ -70,6 +70,7 @@ def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> No
     run("ingest")
     assert "bundles  none yet" in run("trace", file.name).stdout
     document = json.loads(run("trace", file.name, "--json").stdout)
+    require_documented(document, "trace")
     (influence,) = document["influences"]
     assert (document["predictions"], influence["bundle_versions"], influence["scored"]) == ([], [], [])
     assert (influence["batch"], influence["file"]["key"]) == (file.name, f"training/{file.name}")
@@ -94,6 +95,7 @@ def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: 
     assert "It is needed." in traced.output
     assert all(len(line) < 1_000 for line in traced.stdout.splitlines())
     document = json.loads(run("trace", files[0].name, "--json").stdout)
+    require_documented(document, "trace")
     (prediction,) = document["predictions"]
     assert document["influences"] == []
     assert (prediction["batch"], prediction["bundle_version"]) == (files[0].name, 1)

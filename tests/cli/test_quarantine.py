@@ -10,7 +10,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.landing import land
-from tests.shell import call
+from tests.shell import call, require_documented
 from tests.stored import frame_of
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
@@ -59,9 +59,11 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
     assert "‮" not in shown.stdout
 
     (listed_document,) = json.loads(call("quarantine", "list", "--json").stdout)
+    require_documented(listed_document, "quarantine", "list")
     assert listed_document["batch"] == name
     assert listed_document["refused_at"].endswith("Z")
     document = json.loads(call("quarantine", "show", "--json", name).stdout)
+    require_documented(document, "quarantine", "show")
     assert document["kept_as"].endswith(f"/{name}/{name}")
     assert {reason["code"] for reason in document["reasons"]} == set(listed_document["codes"])
     assert [sorted(reason) for reason in document["reasons"]] == [["code", "column", "found", "remedy", "row"]] * len(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.shell import call
+from tests.shell import call, require_documented
 from wafer_assets.settings import Settings
 
 
@@ -31,6 +31,7 @@ def test_the_status_of_running_services_names_addresses_and_processes(
         listed = call(*command, "--json")
         assert listed.exit_code == 0
         documents = {item["name"]: item for item in json.loads(listed.stdout)}
+        require_documented(list(documents.values()), "services", "status")
         assert {item["state"] for item in documents.values()} == {"running"}
         assert documents["mlflow"]["url"] == shared_platform.mlflow.tracking_uri
         assert all(item["pids"] and item["memory_mb"] > 0 for item in documents.values())

@@ -1,9 +1,19 @@
-"""What counts as new, changed, gone or waiting in the landing bucket."""
+"""What counts as new, changed, gone or waiting in the landing bucket, and what `wafer ingest` takes up of it."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from resources.s3 import StoredObject
-from wafer_assets.operations.landing import ReportedFile, plan_tick
+import dagster as dg
+import pytest
+
+from resources.mongo import WaferStore
+from resources.s3 import S3Store, StoredObject
+from wafer_assets.definitions import build_defs
+from wafer_assets.keys import landing_key
+from wafer_assets.operations.landing import ReportedFile, plan_tick, report_vanished, take_up
+from wafer_assets.settings import Settings
+
+NOTES = "notes.csv"
 
 
 def landed(key: str, etag: str = "a", age: int = 0) -> StoredObject:
@@ -54,3 +64,51 @@ def test_a_file_that_changed_does_not_wait_as_well() -> None:
     tick = plan_tick("training", [landed("training/a.csv", etag="new")], {"a.csv": reported(1, "old")}, {})
     assert list(tick.changed) == ["a.csv"]
     assert not tick.waiting
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def drop(s3: S3Store, content: bytes = b"notes") -> None:
+    s3.put(s3.landing, landing_key("training", NOTES), content)
+
+
+def ingested(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
+    """Ingest what is to be ingested, in one run; return the batches at its ends."""
+    found = take_up(instance, "training", S3Store(settings), WaferStore(settings))
+    job = build_defs(settings).resolve_job_def("ingest_training")
+    for part in found:
+        job.execute_in_process(instance=instance, tags=part.tags)
+    return [part.first for part in found]
+
+
+def test_a_file_is_taken_up_until_dagster_knows_its_outcome(
+    settings: Settings, s3: S3Store, instance: dg.DagsterInstance
+) -> None:
+    drop(s3)
+    assert len(take_up(instance, "training", s3, WaferStore(settings))) == 1, "it is told"
+    assert ingested(settings, instance) == [NOTES], "and has no outcome yet"
+    assert ingested(settings, instance) == []
+    drop(s3, b"other notes")
+    assert ingested(settings, instance) == [NOTES]
+
+
+def test_a_file_that_was_gone_and_is_back_as_it_was_is_not_ingested_again(
+    settings: Settings, s3: S3Store, instance: dg.DagsterInstance
+) -> None:
+    drop(s3)
+    assert ingested(settings, instance) == [NOTES]
+    report_vanished(instance, "training", [NOTES])
+    assert ingested(settings, instance) == []
+
+
+def test_everything_is_taken_up_where_it_is_asked_for(
+    settings: Settings, s3: S3Store, instance: dg.DagsterInstance
+) -> None:
+    drop(s3)
+    assert ingested(settings, instance) == [NOTES]
+    (only,) = take_up(instance, "training", s3, WaferStore(settings), everything=True)
+    assert (only.first, only.last) == (NOTES, NOTES)

@@ -1,1 +1,1 @@
-"""One module per stage of the graph; a body loads, calls `domain`, returns the value with its evidence."""
+"""One module per stage of the graph; specs, events and evidence. What a body does is in `operations` and `domain`."""

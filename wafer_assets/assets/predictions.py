@@ -99,13 +99,13 @@ def _scored(scorer: Scorer, batch: str, failures: dict[str, str]) -> dg.AssetMat
     """Score a batch; note why the bundle cannot."""
     try:
         scores = scorer.score(batch)
+        return _materialization(scores, scorer.s3) if scores else _withdrawal(batch)
     except Exception as error:
         if is_outage(error):
             raise
         failures[batch] = in_short(error)
         version = scorer.version
         return _refusal(batch, f"{version.name} version {version.version}: {failures[batch]}")
-    return _materialization(scores, scorer.s3) if scores else _withdrawal(batch)
 
 
 def _withdrawn(batch: str, s3: S3Store, predictions: PredictionStore) -> Iterator[dg.AssetMaterialization]:

@@ -12,6 +12,7 @@ import dagster as dg
 from resources.mongo import BatchManifest
 from schemas.loader import Feed
 from wafer_assets.domain.contract import CLAUSES, REASONS, Reason
+from wafer_assets.keys import feed_key
 from wafer_assets.partitions import BATCHES
 
 CONTRACT_CHECK = "contract"
@@ -24,11 +25,11 @@ def contract_check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
         warnings.simplefilter("ignore", dg.PreviewWarning)
         batch_check = dg.AssetCheckSpec(
             CONTRACT_CHECK,
-            asset=dg.AssetKey([feed, "validated_batches"]),
+            asset=feed_key(feed, "validated_batches"),
             description="The file keeps every clause of the data-sharing contract.",
             partitions_def=BATCHES[feed],
         )
-    ledger = dg.AssetKey([feed, "batch_ledger"])
+    ledger = feed_key(feed, "batch_ledger")
     return [
         batch_check,
         *(dg.AssetCheckSpec(clause, asset=ledger, description=text) for clause, text in CLAUSES.items()),
@@ -43,7 +44,7 @@ def batch_check_evaluation(feed: Feed, batch: str, reasons: Sequence[Reason]) ->
         for clause in CLAUSES
     ]
     return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey([feed, "validated_batches"]),
+        asset_key=feed_key(feed, "validated_batches"),
         check_name=CONTRACT_CHECK,
         passed=not reasons,
         # The file is in quarantine already: people should know, and nothing has to stop.
@@ -63,7 +64,7 @@ def ledger_check_results(feed: Feed, manifests: Iterable[BatchManifest]) -> Iter
             broken[clause].append(manifest.batch)
     for clause, batches in broken.items():
         yield dg.AssetCheckResult(
-            asset_key=dg.AssetKey([feed, "batch_ledger"]),
+            asset_key=feed_key(feed, "batch_ledger"),
             check_name=clause,
             passed=not batches,
             severity=dg.AssetCheckSeverity.WARN,

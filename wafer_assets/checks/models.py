@@ -1,51 +1,10 @@
-"""Gates on the training feed: what must hold before a later step may rely on an earlier one."""
+"""What must hold of tables and models: gates for later steps, and what people should see."""
 
 import dagster as dg
 
-from resources.mongo import WaferStore
 from resources.trainings import training_id
-from schemas.loader import Feed
 from wafer_assets.keys import training_key
 from wafer_assets.operations.facts import training_metadata
-from wafer_assets.operations.landing import reported_files
-from wafer_assets.partitions import BATCHES
-
-
-def all_accounted_for(feed: Feed) -> dg.AssetChecksDefinition:
-    """Build the check that a feed lost no batch and no wafer."""
-
-    @dg.asset_check(
-        asset=dg.AssetKey([feed, "batch_ledger"]),
-        name="all_accounted_for",
-        description="Every known batch has an outcome for its latest file, and MongoDB holds exactly the wafers of "
-        "the accepted ones.",
-    )
-    def check(context: dg.AssetCheckExecutionContext, wafers: dg.ResourceParam[WaferStore]) -> dg.AssetCheckResult:
-        manifests = wafers.batches(feed)
-        outcomes = {manifest.batch: manifest.etag for manifest in manifests}
-        landed = {batch: file.etag for batch, file in reported_files(context.instance, feed).items()}
-        known = landed.keys() | context.instance.get_dynamic_partitions(str(BATCHES[feed].name))
-        failed = {failure.batch: failure.reason for failure in wafers.failures(feed)}
-        without = {batch for batch in known if outcomes.get(batch) != landed.get(batch, outcomes.get(batch, ""))}
-        waiting = sorted(without - failed.keys())
-        miscounted = wafers.miscounted(feed, manifests)
-        return dg.AssetCheckResult(
-            passed=not (waiting or failed or miscounted),
-            # Batches that wait may just have landed; the others are for people to see to.
-            severity=dg.AssetCheckSeverity.ERROR if failed or miscounted else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "received": len(known),
-                "with_outcome": len(manifests),
-                "waiting": dg.MetadataValue.json(waiting[:100]),
-                "failed": dg.MetadataValue.json(dict(sorted(failed.items())[:100])),
-                "miscounted": dg.MetadataValue.json(miscounted[:100]),
-            },
-            description=f"{len(waiting)} batches wait for their outcome; {len(failed)} cannot be stored, for the "
-            f"reasons in the metadata; {len(miscounted)} have more or fewer wafers in MongoDB than they should: "
-            "materialize their records again.",
-        )
-
-    return check
 
 
 @dg.asset_check(
@@ -107,4 +66,4 @@ def quality_check_results(auc: float, low: float) -> list[dg.AssetCheckResult]:
     ]
 
 
-CHECKS = [all_accounted_for("training"), all_accounted_for("prediction"), both_outcomes]
+CHECKS = [both_outcomes]

@@ -67,6 +67,12 @@ retention:
 """
 
 
+class NoInstanceError(RuntimeError):
+    """The folder of the Dagster instance is not there."""
+
+    code = "no_instance"
+
+
 class RunsArePodsError(RuntimeError):
     """A run was to be made in a process of the command line, where the platform's runs are pods."""
 
@@ -94,6 +100,8 @@ def dagster_home(settings: Settings) -> Path:
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Open the instance that DAGSTER_HOME names, or else the laptop's own, and end what killed commands left there."""
     home = settings.dagster_home or dagster_home(settings)
+    if not home.is_dir():
+        raise NoInstanceError(f"DAGSTER_HOME names {home}, which is no folder: create it, or unset DAGSTER_HOME.")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         _end_lost_runs(settings, instance)
         yield instance
@@ -152,6 +160,13 @@ class _InThisProcess(InProcessExecutor):
 @dg.executor(name="in_process")
 def _in_this_process(_: dg.InitExecutorContext) -> InProcessExecutor:
     return _InThisProcess(RetryMode.ENABLED)
+
+
+def _cancel_before_its_first_step(instance: dg.DagsterInstance, run_id: str) -> None:
+    """End a run that was interrupted before anything could notice."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceled(run, "The command was interrupted.")
 
 
 def run_job(
@@ -216,6 +231,9 @@ def run_job(
                 remote_job_origin=job_origin(definitions, definition.name),
             )
             result = execute_in_this_process(definition, run, instance)
+    except KeyboardInterrupt:
+        _cancel_before_its_first_step(instance, run_id)
+        raise
     finally:
         # A daemon's sensors do the same, but none need be running.
         ended = instance.get_run_by_id(run_id)

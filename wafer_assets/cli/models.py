@@ -105,19 +105,27 @@ def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
     those of the asset training/champion. Both are compared on the same out-of-fold wafers: every figure is
     A's minus B's, with its 95% interval when wafers are drawn again. With --json, it is a document of
     `challenger` and `champion` (version numbers; null for the base rate), `promote`, `reasons`, `wafers`, `faults` and
-    `gates`: the conditions, each with `name`, `meaning`, `passed`, `value`, `low` and `high`.
+    `gates`: the conditions, each with `name`, `meaning`, `passed`, `value`, `low`, `high`, `spread` and `reason`, which
+    says why there is no value.
     """
     from resources.mlflow import CHAMPION, Tracking
+    from resources.promotions import PromotionLog
     from wafer_assets.domain.config import ModelConfig
     from wafer_assets.operations import champion as champions
 
-    tracking = Tracking(load_settings())
+    settings = load_settings()
+    tracking = Tracking(settings)
     challenger = _version(tracking, a)
     # Before there is a champion the challenger is compared with the base rate.
     champion = None if b == CHAMPION and CHAMPION not in tracking.aliases() else _version(tracking, b)
     with console.status("comparing"):
-        decision = champions.compare(
-            tracking, challenger, champion, seed=ModelConfig().seed, clearly_better=clearly_better
+        decision = champions.judge(
+            tracking,
+            PromotionLog(settings),
+            challenger,
+            champion,
+            seed=ModelConfig().seed,
+            clearly_better=clearly_better,
         )
     if as_json:
         print_json(
@@ -201,7 +209,7 @@ def _report(settings: Settings, record: "Promotion") -> None:
     import dagster as dg
 
     from wafer_assets.cli.instance import open_instance
-    from wafer_assets.keys import training_key
+    from wafer_assets.keys import DATA_VERSION, training_key
 
     with open_instance(settings) as instance:
         instance.report_runless_asset_event(
@@ -212,7 +220,7 @@ def _report(settings: Settings, record: "Promotion") -> None:
                     "reasons": dg.MetadataValue.md(f"- By {record.by}: {record.reason}"),
                     "champion_version": record.version,
                 },
-                tags={"dagster/data_version": str(record.version)},
+                tags={DATA_VERSION: str(record.version)},
             )
         )
     before = f", in place of version {record.previous}" if record.previous else ""

@@ -119,9 +119,12 @@ def trace(as_json: bool, name: str) -> None:
 
     A scored BATCH is followed back to the model, the files that it learned from, and its promotion; a WAFER, in every
     batch that holds it. A training batch is followed on, to the models and predictions that it went into.
-    With --json, it is a document of two lists: `predictions`, each with its `batch`, `file`, `model`,
-    `bundle_version`, `promotion` and `training_batches`, and `influences`, each with its `batch`, `bundle_versions`
-    and `scored` batches. What is not known, such as a file that was replaced since, is null.
+    With --json, it is a document of two lists: `predictions`, each with its `batch`, `file` (`key` and `etag`),
+    `wafers`, `alarms`, `scored_at`, `dagster_run_id`, `model`, `bundle_version`, `mlflow_run_id`,
+    `training_table_hash`, `promotion` (`action`, `at`, `by` and `reason`) and `training_batches` (each with `batch`,
+    `key`, `etag` and `wafers`); and `influences`, each with its `batch`, `file`, `wafers`, `bundle_versions` and
+    `scored` (each with `batch`, `bundle_version` and `alarms`). What is not known, such as a file that was replaced
+    since, is null.
 
       wafer trace wafer_13012020_090817.csv
       wafer trace Wafer-17
@@ -271,7 +274,8 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
         alarms = int(scores.rows["faulty"].sum())
         console.print(f"{file.name}: {alarms} alarms of {len(scores.rows)} wafers, in {out}")
     if refused:
-        raise click.ClickException(f"{refused} of {len(files)} files break the contract; the others were scored.")
+        others = "; the others were scored" if refused < len(files) else ""
+        raise click.ClickException(f"{refused} of {len(files)} files break the contract{others}.")
 
 
 def _require_room(files: Sequence[Path], out: Path) -> None:

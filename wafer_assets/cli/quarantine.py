@@ -58,7 +58,8 @@ def list_batches(feed: "Feed", as_json: bool) -> None:
 def show(feed: "Feed", as_json: bool, batch: str) -> None:
     """Show every reason why BATCH was refused.
 
-    A reason names line, column, what was found and what to do. The page also says where the refused file is kept.
+    A reason names the row (the line of the file, from 1), the column, what was found and what to do. The page also
+    says where the refused file is kept.
     With --json, it is a document of `batch`, `kept_as` and `reasons`, each with `code`, `row`, `column`, `found` and
     `remedy`; `row` and `column` are null where none is to blame.
     """
@@ -76,7 +77,7 @@ def show(feed: "Feed", as_json: bool, batch: str) -> None:
         print_json({"batch": batch, "kept_as": kept_as, "reasons": reasons})
         return
     rows = (["" if reason[name] is None else reason[name] for name in names] for reason in manifest.reasons)
-    output.print(table(("code", "line", "column", "found", "what to do"), rows, title=batch))
+    output.print(table(("code", "row", "column", "found", "what to do"), rows, title=batch))
     output.print(f"kept as {kept_as}", soft_wrap=True)
 
 

@@ -28,7 +28,8 @@ def services() -> None:
 def up(as_json: bool) -> None:
     """Start the services in the background.
 
-    They stay until `wafer services down`, and every other command finds them.
+    They stay until `wafer services down`, and every other command finds them. With --json, it prints what
+    `wafer services status` does.
     """
     from resources.local_services import LocalServices
 

@@ -278,9 +278,13 @@ def _start(members: Members, slopes: Mapping[MemberName, float]) -> float:
 
 
 def _trees(learner: Learner) -> Iterator[_Tree]:
-    from wafer_assets.domain.training import Forest
+    from wafer_assets.domain.training import BoostedTrees, Forest
 
-    return _forest_trees(learner) if isinstance(learner, Forest) else _boosted_trees(learner)
+    if isinstance(learner, Forest):
+        return _forest_trees(learner)
+    if isinstance(learner, BoostedTrees):
+        return _boosted_trees(learner)
+    raise TypeError(f"Nobody knows the trees of a {type(learner).__name__}: add them here.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""The facts of the latest training, from the metadata of the assets: for people, and for `summary.json`."""
+"""Facts from the metadata of the assets: those of the latest files, training and predictions, in one summary."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from wafer_assets.keys import PREDICTIONS, training_key
+from wafer_assets.keys import PREDICTIONS, feed_key, training_key
 
 Summary = dict[str, Any]
 
@@ -62,7 +62,7 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
             "decision": champion["decision"],
             "reasons": [line.removeprefix("- ") for line in champion["reasons"].splitlines()],
         }
-    if scored := _metadata(instance, dg.AssetKey(["prediction", "batch_ledger"])):
+    if scored := _metadata(instance, feed_key("prediction", "batch_ledger")):
         summary["files_to_score"] = {
             name: scored[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
         }

@@ -12,7 +12,7 @@ import dagster as dg
 
 from resources.adapters.dagster import latest_tag_by_partition
 from resources.mongo import WaferStore
-from resources.s3 import S3Store, StoredObject
+from resources.s3 import S3Store, StoredObject, require_plain_key
 from schemas.loader import Feed
 from wafer_assets.keys import DATA_VERSION, feed_key, landing_key, quarantine_folder
 from wafer_assets.operations.backlog import stored_outcomes
@@ -33,9 +33,11 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
 
 def upload(s3: S3Store, feed: Feed, files: Sequence[Path]) -> Iterator[bool]:
     """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content."""
+    keys = [landing_key(feed, file.name) for file in files]
+    for key in keys:
+        require_plain_key(key)  # all or none
     there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{feed}/")}
-    for file in files:
-        key = landing_key(feed, file.name)
+    for key, file in zip(keys, files, strict=True):
         differs = there.get(key) != _etag(file)
         if differs:
             with file.open("rb") as content:
@@ -185,7 +187,8 @@ def take_up(
     reported = {} if everything else reported_files(instance, feed)
     settled = settled_batches(instance, feed, reported, stored_outcomes(feed, wafers, s3)) if reported else {}
     tick = plan_tick(feed, s3.list_objects(s3.landing, f"{feed}/"), reported, settled)
-    files = tick.changed | tick.waiting
+    # Whatever was reported meanwhile, a file whose outcome is there needs none.
+    files = {batch: item for batch, item in (tick.changed | tick.waiting).items() if settled.get(batch) != item.etag}
     report_raw_batches(instance, feed, s3.landing, files)
     return batch_ranges(instance, feed, files)
 

@@ -73,9 +73,13 @@ def _layout_of(state_dir: Path) -> int | None:
     try:
         content = (state_dir / LAYOUT_FILE).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if state_dir.exists() and not state_dir.is_dir():
+            raise StateLayoutError(
+                f"{state_dir} is a file, where the state folder should be. Set WAFER_STATE_DIR to a folder."
+            ) from None
         return 1 if any((state_dir / name).exists() for name in _UNMARKED) else None
     except IsADirectoryError:
-        pass
+        content = b"a folder"
     if not re.fullmatch(rb"[1-9][0-9]{0,5}\n?", content):
         raise StateLayoutError(
             f"The state folder {state_dir} is marked wrongly: its file {LAYOUT_FILE} holds {content[:20]!r} in place "

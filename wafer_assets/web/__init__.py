@@ -1,1 +1,1 @@
-"""What browsers and programs ask for over HTTP: parse, call operations, render."""
+"""What browsers ask for over HTTP. Scoring over HTTP is `resources.scoring_server`'s."""
