@@ -6,7 +6,7 @@ starts them side by side, checks that each really works, and stops them all when
 dies, or when the process that started it is gone. The supervisor holds a lock on the state folder, and its servers
 carry the folder's name in their environment, so that what a crash left behind is found and ended.
 
-S3 and MongoDB ask for generated credentials. MLflow and the inner ports of SeaweedFS have none: they trust
+S3 and MongoDB ask for generated credentials. MLflow and the gRPC ports of SeaweedFS have none: they trust
 whoever can reach the address.
 
 What others use is here. How the platform talks to the servers is in `resources.s3`, `resources.mongo` and

@@ -1,6 +1,7 @@
 """SeaweedFS: the local S3 server, with two users of which the platform is the lesser one."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class SeaweedFS(Server):
         super().prepare()
         # SeaweedFS writes the options of its last start there and would read them again.
         (self.folder / "mini.options").unlink(missing_ok=True)
+        write_private(self.folder / "security.toml", _security())
         identity, s3 = self._identity, self._settings.s3
         buckets = (s3.landing_bucket, s3.lake_bucket)
         rights = [f"{action}:{bucket}" for action in ("Read", "Write", "List") for bucket in buckets]
@@ -83,6 +85,9 @@ class SeaweedFS(Server):
             "master.volumeSizeLimitMB": 256,
             "volume.max": 0,
             "volume.preStopSeconds": 0,
+            # Else the filer gives all it holds to whoever asks, and to every web page.
+            "disableHttp": "true",
+            "s3.allowedOrigins": "https://nobody.invalid",
             "webdav": "false",
             "admin.ui": "false",
         }
@@ -121,6 +126,14 @@ def remove_sockets(identity: Identity) -> None:
     for port in identity.ports.values():
         for forgotten in _SOCKETS.glob(f"seaweedfs-*-grpc-{port}.sock"):
             forgotten.unlink(missing_ok=True)
+
+
+def _security() -> str:
+    """Return what makes master, volume server and filer ask each other for signed requests; new with every start."""
+    kinds = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    return (
+        "\n".join(f'[{kind}]\nkey = "{secrets.token_urlsafe(30)}"\nexpires_after_seconds = 60' for kind in kinds) + "\n"
+    )
 
 
 def _user(name: str, access_key: str, secret_key: str, actions: list[str]) -> dict[str, object]:
