@@ -42,7 +42,7 @@ def landing_sensor(
     server that was away or a run that was killed may be the reason, so it tells them again, after pauses that grow; but
     not what cannot be stored as long as file, contract and code are the same.
     """
-    line, version = schema.line, ingestion_version(schema)
+    line, version = schema.feed, ingestion_version(schema)
 
     @dg.sensor(
         name=f"land_{line}_batches",

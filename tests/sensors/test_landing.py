@@ -165,7 +165,7 @@ def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_
 
 
 def test_each_line_has_a_sensor_that_looks_as_often_as_the_settings_say() -> None:
-    schemas = {schema.line: schema for schema in (load_schema("training"), load_schema("prediction"))}
+    schemas = {schema.feed: schema for schema in (load_schema("training"), load_schema("prediction"))}
     sensors = landing_sensors(schemas, AutomationSettings(landing_seconds=7))
     assert [sensor.name for sensor in sensors] == ["land_training_batches", "land_prediction_batches"]
     for sensor in sensors:

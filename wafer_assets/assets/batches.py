@@ -32,7 +32,7 @@ PROGRESS_EVERY = 10  # batches; every message is a write to the event log
 
 def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """Build the ingestion assets of the line whose files `schema` describes."""
-    line, ledger = schema.line, line_key(schema.line, "batch_ledger")
+    line, ledger = schema.feed, line_key(schema.feed, "batch_ledger")
 
     @dg.multi_asset(
         name=f"ingest_{line}_batches",
@@ -99,7 +99,7 @@ def _reported_specs(line: Line) -> list[dg.AssetSpec]:
 
 def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
     """Return the assets that the ingestion step makes."""
-    line = schema.line
+    line = schema.feed
     columns = f"`wafer`, the sensors in schema order{', `faulty`' if schema.label else ''}"
     ingested = {
         # Every batch has an event of its own, but one output would mark all batches of a range at once.

@@ -71,7 +71,7 @@ def ingest_batches(
         except BatchFailedError as error:
             wafers.note_failure(
                 BatchFailure(
-                    line=schema.line,
+                    line=schema.feed,
                     batch=batch,
                     etag=error.etag,
                     code_version=ingestion_version(schema),
@@ -118,7 +118,7 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
 
 def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Ingest the version of the file that is there now."""
-    line, name = schema.line, batch_name(batch)
+    line, name = schema.feed, batch_name(batch)
     try:
         source = s3.head(s3.landing, landing_key(line, name))
     except InvalidKeyError:
@@ -147,24 +147,24 @@ def _ingest_object(
         if isinstance(result, Accepted):
             return BatchOutcome(_accept(schema, batch, result.frame, source, s3, wafers))
         reasons = result.reasons
-    return BatchOutcome(_quarantine(schema.line, batch, reasons, source, s3, wafers), reasons)
+    return BatchOutcome(_quarantine(schema.feed, batch, reasons, source, s3, wafers), reasons)
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
-    key = landing_key(schema.line, batch_name(batch))
+    key = landing_key(schema.feed, batch_name(batch))
     objects = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
     if not objects:
         raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
     reasons = check_object(batch_name(batch), objects[0].size, schema)
-    refusal = wafers.quarantine_batch(schema.line, batch, [reason.as_dict() for reason in reasons], objects[0])
+    refusal = wafers.quarantine_batch(schema.feed, batch, [reason.as_dict() for reason in reasons], objects[0])
     return BatchOutcome(refusal, reasons)
 
 
 def _accept(
     schema: BatchSchema, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
 ) -> BatchManifest:
-    line = schema.line
+    line = schema.feed
     csv = _csv(frame)
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
     manifest = wafers.replace_batch(
