@@ -1,5 +1,5 @@
-"""The data-sharing contract with the partner, as data.
+"""The production lines and the data-sharing contract of each, as data.
 
-One JSON file per feed says what a batch file looks like; `loader` reads it into a typed object. What the
-partner may send is changed here, not in code; checking a file against it does not belong here.
+A folder per line says what its batch files look like and how it is run; `lines` reads it, and `loader` makes the
+contract of one of its feeds. What a partner may send is changed here, not in code; checking a file is elsewhere.
 """

@@ -41,4 +41,4 @@ def large_file(feed: Feed, wafers: int) -> tuple[str, bytes]:
     if schema.label:
         columns[schema.label] = 2 * table["faulty"] - 1
     frame = pd.DataFrame(columns)[list(schema.columns)]
-    return schema.sample_file_name, frame.to_csv(index=False).encode()
+    return schema.file_names.example, frame.to_csv(index=False).encode()

@@ -121,7 +121,7 @@ def add_a_line(path: Path) -> None:
         "workspace.yaml",
         "jobs/training.py",
         "resources/s3.py",
-        "schemas/schema_training.json",
+        "schemas/secom/schema_training.json",
         "sensors/landing.py",
         "wafer_assets/definitions.py",
         "wafer_assets/domain/templates/batch.html.j2",

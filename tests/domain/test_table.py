@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.names import FileNames
 from wafer_assets.domain.table import (
     EmptyTableError,
     frame_hash,
@@ -180,6 +181,64 @@ def test_hash_notices_every_change(change: dict[str, np.ndarray]) -> None:
 
     assert frame_hash(table.assign(**change)) != frame_hash(table)
     assert frame_hash(table.rename(columns={"Sensor-2": "Sensor-3"})) != frame_hash(table)
+
+
+def of_lot(lot: str, readings: list[float], orders: list[float] | None = None) -> pd.DataFrame:
+    batch = frame({f"{lot}-{number}": reading for number, reading in enumerate(readings, 1)})
+    if orders is not None:
+        batch.insert(1, "order", orders)
+    return batch
+
+
+def test_lots_that_are_out_of_alphabet_come_in_the_order_of_their_batches() -> None:
+    frames = [(SECOND, of_lot("LOTM", [3, 4])), (THIRD, of_lot("LOTA", [5])), (FIRST, of_lot("LOTZ", [1, 2]))]
+
+    table, _ = wafer_table(frames, order="batch_stamp")
+    by_id, _ = wafer_table(frames)
+
+    assert table["wafer"].tolist() == ["LOTZ-1", "LOTZ-2", "LOTM-1", "LOTM-2", "LOTA-1"]
+    assert table["Sensor-1"].tolist() == [1, 2, 3, 4, 5]
+    assert by_id["wafer"].tolist() == ["LOTA-1", "LOTM-1", "LOTM-2", "LOTZ-1", "LOTZ-2"]
+
+
+def test_batches_of_other_names_are_ordered_by_their_own_stamps() -> None:
+    names = FileNames("{stamp}.csv", "%y%m%d-%H%M")
+    frames = [("200201-0000.csv", of_lot("LOTA", [2])), ("190301-0000.csv", of_lot("LOTZ", [1]))]
+
+    table, _ = wafer_table(frames, order="batch_stamp", time_of=names.time_of)
+
+    assert table["wafer"].tolist() == ["LOTZ-1", "LOTA-1"]
+
+
+def test_wafers_are_ordered_by_a_sensor_and_those_without_a_reading_are_last() -> None:
+    table, _ = wafer_table([(FIRST, of_lot("LOT", [3, np.nan, 1, 2, np.nan]))], order="column:Sensor-1")
+
+    assert table["wafer"].tolist() == ["LOT-3", "LOT-4", "LOT-1", "LOT-2", "LOT-5"]
+
+
+@pytest.mark.parametrize("added", [0, 1, 2])
+def test_wafers_are_ordered_by_what_is_no_sensor(added: int) -> None:
+    frames = [
+        (FIRST, of_lot("LOTA", [1, 2], [50.0, 40.0])),
+        (SECOND, of_lot("LOTB", [3, 4], [45.0, 45.0])),
+        (THIRD, of_lot("LOTA", [7], [10.0])),
+    ]
+    before = frames[: len(frames) - added]
+
+    table, _ = wafer_table(before, order="column:Etched")
+    if added:
+        table, _ = wafer_table(frames[len(before) :], table, order="column:Etched")
+
+    assert table["wafer"].tolist() == ["LOTA-1", "LOTA-2", "LOTB-1", "LOTB-2"]
+    assert table["order"].tolist() == [10, 40, 45, 45]
+    assert table["Sensor-1"].tolist() == [7, 2, 3, 4]
+    assert list(sensor_readings(table)) == ["Sensor-1", "Sensor-2"]
+    assert frame_hash(table) != frame_hash(table.assign(order=table["order"] + 1))
+
+
+def test_frames_without_the_column_of_the_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="no column Etched"):
+        wafer_table([(FIRST, of_lot("LOTA", [1]))], order="column:Etched")
 
 
 def test_hash_stays_the_same_from_release_to_release() -> None:

@@ -5,13 +5,15 @@ Belongs here: what holds for every wafer table. Checking a batch is `contract`, 
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
+from schemas.lines import ORDER_COLUMN
 from schemas.loader import batch_time
 
 # Rows and columns moved at a time, so that ordering and hashing need no second table.
@@ -19,7 +21,7 @@ ROW_CHUNK = 2_048
 COLUMN_CHUNK = 32
 GROWTH = 1.25
 
-NOT_SENSORS = ("wafer", "batch", "faulty")
+NOT_SENSORS = ("wafer", "batch", "order", "faulty")
 
 NaturalKey = tuple[tuple[str | tuple[int, str], ...], str]
 
@@ -58,7 +60,11 @@ def natural_key(wafer_id: str) -> NaturalKey:
 
 
 def wafer_table(
-    frames: Iterable[tuple[str, pd.DataFrame]], base: pd.DataFrame | None = None
+    frames: Iterable[tuple[str, pd.DataFrame]],
+    base: pd.DataFrame | None = None,
+    *,
+    order: str = "wafer_id",
+    time_of: Callable[[str], datetime | None] = batch_time,
 ) -> tuple[pd.DataFrame, int]:
     """Merge batch frames into one row per wafer, in time order.
 
@@ -72,11 +78,18 @@ def wafer_table(
         Batch names and batch frames as `contract.Accepted` holds them, all with the same columns.
     base : DataFrame, optional
         Table of other batches, to which these are added: the result is that of all of them.
+    order : str
+        What the order of wafers in time is, as the line declares: ``wafer_id``; ``batch_stamp``, the time in the name
+        of the wafer's batch; or ``column:<name>``, a sensor, or else what the frames have as ``order``, wafers without
+        a value last. Wafers that are equal in this come in the order of their ids.
+    time_of : callable
+        Returns the time stamp in the name of a batch, None where it has none; by default that of any line with names
+        like ``wafer_28012020_051011.csv``.
 
     Returns
     -------
     table : DataFrame of shape (n_wafers, ...)
-        ``wafer``, ``batch``, the sensors (float64) and, for labelled frames, ``faulty`` (int8).
+        ``wafer``, ``batch``, maybe ``order``, the sensors (float64) and, for labelled frames, ``faulty`` (int8).
     superseded : int
         How many rows lost to a later batch, without those that had lost in `base`.
 
@@ -85,41 +98,44 @@ def wafer_table(
     EmptyTableError
         If there is no frame.
     ValueError
-        If the frames differ in their columns.
+        If the frames differ in their columns, or have not the one that orders them.
     """
-    merged = None if base is None else _GrowingTable.of(base)
+    merged = None if base is None else _GrowingTable.of(base, time_of)
     for batch, frame in frames:
         if merged is None:
-            merged = _GrowingTable(list(frame.columns))
+            merged = _GrowingTable(list(frame.columns), time_of)
         merged.add(batch, frame)
     if merged is None:
         raise EmptyTableError
-    return merged.in_time_order(), merged.superseded
+    return merged.in_time_order(order), merged.superseded
 
 
 class _GrowingTable:
     """Wafers in the order of their arrival, in arrays that grow and whose rows later batches overwrite."""
 
-    def __init__(self, columns: list[str]) -> None:
+    def __init__(self, columns: list[str], time_of: Callable[[str], datetime | None]) -> None:
         self.superseded = 0
         self._columns = columns
+        self._time_of = time_of
         self._sensors = [column for column in columns if column not in NOT_SENSORS]
         self._rows: dict[str, int] = {}
         self._owners: list[tuple[datetime, str]] = []
         self._faulty: list[int] = []
+        self._orders: list[float] = []
         self._readings = np.empty((0, len(self._sensors)))
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> "_GrowingTable":
+    def of(cls, table: pd.DataFrame, time_of: Callable[[str], datetime | None]) -> "_GrowingTable":
         """Return what merging the table's batches had led to."""
-        merged = cls(list(table.columns.drop("batch")))
-        owners = {batch: (batch_time(batch) or datetime.min, batch) for batch in table["batch"].unique()}
+        merged = cls(list(table.columns.drop("batch")), time_of)
+        owners = {batch: (time_of(batch) or datetime.min, batch) for batch in table["batch"].unique()}
         merged._rows = {wafer: row for row, wafer in enumerate(table["wafer"])}
         merged._owners = [owners[batch] for batch in table["batch"]]
         merged._readings = np.empty((len(table), len(merged._sensors)))
         for column, sensor in enumerate(merged._sensors):
             merged._readings[:, column] = table[sensor]
         merged._faulty = table["faulty"].tolist() if "faulty" in table else []
+        merged._orders = table["order"].tolist() if "order" in table else []
         return merged
 
     def add(self, batch: str, frame: pd.DataFrame) -> None:
@@ -130,17 +146,18 @@ class _GrowingTable:
             capacity = max(len(self._rows), int(len(self._readings) * GROWTH))
             self._readings.resize((capacity, len(self._sensors)), refcheck=False)
         self._readings[targets] = sensor_readings(frame).to_numpy()[sources]
-        if "faulty" in self._columns:
-            labels = frame["faulty"].tolist()
-            self._faulty += [0] * (len(self._rows) - len(self._faulty))
-            for source, target in zip(sources, targets, strict=True):
-                self._faulty[target] = labels[source]
+        for name, held in (("faulty", self._faulty), ("order", self._orders)):
+            if name in self._columns:
+                values = frame[name].tolist()
+                held += [0] * (len(self._rows) - len(held))
+                for source, target in zip(sources, targets, strict=True):
+                    held[target] = values[source]
 
     def _take_rows(self, batch: str, wafers: list[str]) -> tuple[list[int], list[int]]:
         """Decide which of a batch's rows go where in the arrays."""
         sources: list[int] = []
         targets: list[int] = []
-        owner = (batch_time(batch) or datetime.min, batch)
+        owner = (self._time_of(batch) or datetime.min, batch)
         for source, wafer in enumerate(wafers):
             target = self._rows.setdefault(wafer, len(self._rows))
             if target == len(self._owners):
@@ -154,9 +171,14 @@ class _GrowingTable:
             targets.append(target)
         return sources, targets
 
-    def in_time_order(self) -> pd.DataFrame:
+    def in_time_order(self, by: str) -> pd.DataFrame:
         wafers = list(self._rows)
         order = sorted(range(len(wafers)), key=lambda row: natural_key(wafers[row]))
+        if by == "batch_stamp":
+            order.sort(key=self._owners.__getitem__)
+        elif by.startswith(ORDER_COLUMN):
+            values = self._values(by.removeprefix(ORDER_COLUMN))
+            order.sort(key=lambda row: (math.isnan(values[row]), values[row]))
         self._readings.resize((len(wafers), len(self._sensors)), refcheck=False)
         for start in range(0, len(self._sensors), COLUMN_CHUNK):
             columns = slice(start, start + COLUMN_CHUNK)
@@ -164,9 +186,19 @@ class _GrowingTable:
         table = pd.DataFrame(self._readings, columns=self._sensors, copy=False)
         table.insert(0, "wafer", [wafers[row] for row in order])
         table.insert(1, "batch", [self._owners[row][1] for row in order])
+        if self._orders:
+            table.insert(2, "order", np.array(self._orders, dtype=float)[order])
         if self._faulty:
             table["faulty"] = np.array(self._faulty, dtype=np.int8)[order]
         return table
+
+    def _values(self, column: str) -> list[float]:
+        """Return the values of a sensor, or else those that the frames have as ``order``."""
+        if column in self._sensors:
+            return list(self._readings[: len(self._rows), self._sensors.index(column)])
+        if "order" not in self._columns:
+            raise ValueError(f"The frames have no column {column} to order the wafers by. Ingest the batches again.")
+        return self._orders
 
 
 def sensor_readings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -183,7 +215,7 @@ def frame_hash(frame: pd.DataFrame) -> str:
     Parameters
     ----------
     frame : DataFrame of shape (n_wafers, ...)
-        Maybe ``wafer``, ``batch`` and ``faulty``; all other columns are sensors.
+        Maybe ``wafer``, ``batch``, ``order`` and ``faulty``; all other columns are sensors.
 
     Returns
     -------
@@ -192,6 +224,8 @@ def frame_hash(frame: pd.DataFrame) -> str:
     """
     texts = [list(frame.columns), *(frame[name].tolist() for name in ("wafer", "batch") if name in frame)]
     digest = hashlib.sha256(json.dumps(texts).encode())
+    if "order" in frame:
+        digest.update(frame["order"].to_numpy(dtype="<f8").tobytes())
     if "faulty" in frame:
         digest.update(frame["faulty"].to_numpy(dtype="int8").tobytes())
     for start in range(0, len(frame), ROW_CHUNK):
