@@ -10,6 +10,7 @@ from wafer_assets.cli.demo import demo
 from wafer_assets.cli.dev import dev
 from wafer_assets.cli.files import simulate, upload
 from wafer_assets.cli.ingest import ingest
+from wafer_assets.cli.lines import lines
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, score, trace
 from wafer_assets.cli.quarantine import quarantine
@@ -47,6 +48,7 @@ def main() -> None:
       wafer predict FILE              score a file, store nothing
       wafer serve                     answer scoring requests over HTTP
       wafer dev                       look at everything in the Dagster UI
+      wafer lines list                which production lines are declared
       wafer services down             stop the services
 
     `wafer demo` does all of it at once. Settings come from the environment (WAFER_S3__ENDPOINT_URL and
@@ -69,5 +71,6 @@ for command in (
     predict,
     serve,
     dev,
+    lines,
 ):
     main.add_command(command)

@@ -155,6 +155,7 @@ class Settings(BaseSettings):
     state_dir: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default=Path(".wafer"), description="Folder of all local state.", validate_default=True
     )
+    lines: Path | None = Field(default=None, description="Folder of lines beside the shipped ones, a folder each.")
     dagster_home: Path | None = Field(
         default=None,
         validation_alias="DAGSTER_HOME",

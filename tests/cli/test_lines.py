@@ -1,0 +1,78 @@
+"""`wafer lines`: what is declared, and whether folders and files keep to it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from schemas.lines import SHIPPED
+from schemas.loader import load_schema
+from tests.shell import call, require_documented
+from wafer_assets.domain.simulation import broken_batches, simulate_batches
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with one line, which is the shipped one under another name."""
+    folder = tmp_path / "lines"
+    shutil.copytree(SHIPPED / "secom", folder / "second")
+    declaration = folder / "second" / "line.yaml"
+    declaration.write_text(declaration.read_text().replace("line: secom", "line: second"))
+    monkeypatch.setenv("WAFER_LINES", str(folder))
+    return folder
+
+
+def test_shipped_and_own_lines_are_listed(own: Path) -> None:  # noqa: ARG001
+    documents = json.loads(call("lines", "list", "--json").stdout)
+    assert [(item["line"], item["sensors"], item["labelled_columns"]) for item in documents] == [
+        ("secom", 590, 592),
+        ("second", 590, 592),
+    ]
+    require_documented(documents, "lines", "list")
+    assert "Semiconductor line" in call("lines", "list").stdout
+
+
+def test_a_broken_folder_is_named_and_takes_no_other_line_along(own: Path) -> None:
+    (own / "second" / "line.yaml").write_text("format: 1\nline: second\ncolour: red\n")
+    listed = call("lines", "list")
+    assert listed.exit_code == 1
+    assert "secom" in listed.stdout
+    assert "second/line.yaml" in listed.stderr
+    refused = call("lines", "check", "second")
+    assert refused.exit_code == 1
+    assert "second/line.yaml" in refused.stderr
+
+
+def test_a_line_is_shown_with_what_it_declares(own: Path) -> None:  # noqa: ARG001
+    shown = call("lines", "show", "second").stdout
+    for words in ("wafer_{stamp}.csv, such as wafer_", "16 are optional", "-1", "wafer_id", "33% of the wafers"):
+        assert words in shown, words
+    document = json.loads(call("lines", "show", "second", "--json").stdout)
+    assert document["line"] == "second"
+    assert document["labels"] == {"passed": ["-1"], "faulty": ["1", "+1"]}
+
+
+def test_files_are_checked_without_any_service(tmp_path: Path) -> None:
+    (good,) = simulate_batches(1, 5, feed="training", seed=1)
+    file = tmp_path / good.name
+    file.write_bytes(good.content)
+    kept = call("lines", "check", "secom", file)
+    assert kept.exit_code == 0
+    assert "5 wafers keep the contract" in kept.stderr
+    assert call("lines", "check", "secom").exit_code == 0
+
+    bad = next(batch for batch in broken_batches(load_schema("training"), seed=1) if 0 < len(batch.content) < 1_000_000)
+    other = tmp_path / bad.name
+    other.write_bytes(bad.content)
+    refused = call("lines", "check", "secom", file, other)
+    assert refused.exit_code == 1
+    assert "1 of 2 files would be refused" in refused.stderr
+    assert bad.name in refused.stdout
+    assert not (tmp_path / ".wafer").exists()
+
+
+def test_a_line_that_is_not_there_is_answered_with_those_that_are() -> None:
+    refused = call("lines", "show", "metal")
+    assert refused.exit_code == 1
+    assert "there are secom" in refused.stderr

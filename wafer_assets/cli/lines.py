@@ -1,0 +1,147 @@
+"""`wafer lines`: which production lines are declared, what each says, and whether a folder or a file keeps to it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wafer_assets.cli.console import console, facts, output, print_json, table
+from wafer_assets.cli.help import Group
+from wafer_assets.cli.options import feed_option, json_option
+from wafer_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from schemas.lines import Line, Lines
+    from schemas.loader import Feed
+
+
+@click.group(cls=Group)
+def lines() -> None:
+    """Look at the production lines that are declared.
+
+    A line is a folder: `line.yaml` beside the schemas of its two feeds. The platform ships some, and WAFER_LINES names
+    a folder that holds more. So far the platform runs the line `secom`; others can be declared and checked.
+    """
+
+
+@lines.command("list")
+@json_option
+def list_lines(as_json: bool) -> None:
+    """List all lines; exit with 1 if a folder cannot be read.
+
+    A folder that is wrong is named with what to do, and takes no other line along. With --json, each line has `line`,
+    `title`, `contract`, `sensors`, `labelled_columns` and `order`.
+    """
+    declared = _declared()
+    documents = [
+        {
+            "line": line.name,
+            "title": line.title,
+            "contract": line.contract,
+            "sensors": len(_sensors(line)),
+            "labelled_columns": len(line.training.columns),
+            "order": line.order,
+        }
+        for line in declared.lines.values()
+    ]
+    if as_json:
+        print_json(documents)
+    else:
+        rows = ([item[name] for name in ("line", "title", "contract", "sensors", "order")] for item in documents)
+        output.print(table(("line", "title", "contract", "sensors", "order of wafers"), rows))
+    if declared.errors:
+        raise click.ClickException("\n".join(map(str, declared.errors)))
+
+
+@lines.command()
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show what the line NAME declares.
+
+    With --json, it is the content of its `line.yaml`, with what it leaves out.
+    """
+    line = _line(name)
+    if as_json:
+        print_json(line.model_dump(mode="json", by_alias=True, exclude={"training", "prediction"}))
+        return
+    optional = [sensor for sensor in _sensors(line) if line.sensor(sensor).optional]
+    ranged = [sensor for sensor in _sensors(line) if line.sensor(sensor).valid or line.sensor(sensor).usual]
+    files = line.files
+    rows: list[tuple[str, object]] = [
+        ("title", line.title),
+        ("owner", line.owner or "nobody is named"),
+        ("process", line.process or "not described"),
+        ("contract", line.contract),
+        ("files", f"{files.name}, such as {line.file_names.example}; at most {files.max_size_mb} MB"),
+        ("wafers a file", f"{files.wafers.min} to {files.wafers.max or 'any number'}"),
+        ("wafer id", f"{line.wafer_id.pattern}, such as {line.wafer_id.example}"),
+        ("passed", ", ".join(line.labels.passed)),
+        ("faulty", ", ".join(line.labels.faulty)),
+        ("not measured", ", ".join(["an empty cell", *line.missing])),
+        ("order of wafers", line.order),
+        ("sensors", f"{len(_sensors(line))}, of which {len(optional)} are optional and {len(ranged)} have a range"),
+        ("context", ", ".join(line.context) or "none"),
+        ("alarms", _policy(line)),
+    ]
+    output.print(facts(f"Line {line.name}", rows))
+
+
+@lines.command()
+@feed_option
+@click.argument("name")
+@click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1)
+def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
+    """Check the folder of the line NAME, and FILES against its contract; start nothing.
+
+    It exits with 1 if the folder is wrong or a file would be refused, and says why.
+
+      wafer lines check metal_etch
+      wafer lines check metal_etch --feed prediction to-score/*.csv
+    """
+    from schemas.loader import BatchSchema
+    from wafer_assets.domain.contract import Refused, validate
+
+    line = _line(name)
+    schema = BatchSchema.of(line, feed)
+    refused = 0
+    for file in files:
+        verdict = validate(file.name, file.read_bytes(), schema)
+        if isinstance(verdict, Refused):
+            refused += 1
+            for reason in verdict.reasons:
+                output.print(f"{file}: {reason.message}")
+            continue
+        for warning in verdict.warnings:
+            output.print(f"{file}: {warning.message}")
+        console.print(f"{file}: {len(verdict.frame)} wafers keep the contract")
+    if refused:
+        raise click.ClickException(f"{refused} of {len(files)} files would be refused.")
+    if not files:
+        console.print(f"The folder of {name} says all that a line needs.")
+
+
+def _declared() -> "Lines":
+    from schemas.lines import load_lines
+
+    return load_lines(load_settings().lines)
+
+
+def _line(name: str) -> "Line":
+    declared = _declared()
+    if name in declared.lines:
+        return declared.lines[name]
+    errors = [str(error) for error in declared.errors if error.line == name]
+    known = ", ".join(declared.lines)
+    raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
+
+
+def _sensors(line: "Line") -> list[str]:
+    columns: dict[str, Any] = dict(line.prediction.columns)
+    return [name for name, kind in columns.items() if kind == "float" and name not in line.context]
+
+
+def _policy(line: "Line") -> str:
+    if line.alarm.capacity is not None:
+        return f"for at most {line.alarm.capacity:.0%} of the wafers"
+    return f"where a missed fault costs {line.alarm.cost_ratio:g} inspections"
