@@ -122,7 +122,8 @@ class BatchSchema(BaseModel):
     @property
     def sensors(self) -> tuple[str, ...]:
         """The names of the sensor columns, in schema order."""
-        return tuple(name for name, kind in self.columns.items() if kind == "float" and name not in self.context)
+        context = self.context
+        return tuple([name for name, kind in self.columns.items() if kind == "float" and name not in context])
 
     @property
     def label(self) -> str | None:

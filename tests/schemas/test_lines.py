@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from schemas.lines import SHIPPED, Declaration, Line, LineError, Lines, editor_schema, load_lines, read_line
 from tests.schemas.folders import COLUMNS, LABEL, SMALL, schema_file, write_line
@@ -421,6 +422,15 @@ def test_schema_for_editors_is_that_of_the_types() -> None:
     assert set(json.loads(editor_schema())["properties"]) == {
         field.alias or name for name, field in Declaration.model_fields.items()
     }
+
+
+def test_editors_find_nothing_wrong_with_the_lines_and_everything_with_a_typing_error() -> None:
+    schema = Draft202012Validator(json.loads(editor_schema()))
+    for folder in (SHIPPED / "secom", Path(__file__).parents[1] / "lines" / "metal_etch"):
+        content = yaml.safe_load((folder / "line.yaml").read_text())
+        assert list(schema.iter_errors(content)) == []
+        for wrong in ({"titel": "a"}, {"alarm": 1}, {"model": {"trees": 3}}, {"sensors": {"default": {"share": 2}}}):
+            assert list(schema.iter_errors(content | wrong))
 
 
 def _line(folder: Path, **changes: object) -> Line:

@@ -468,7 +468,7 @@ def _read_quickly(content: bytes, schema: BatchSchema) -> Accepted | None:
         return None
     wafers: list[str] = table.column(schema.wafer).to_pylist()
     fits = re.compile(schema.wafer_id.pattern).fullmatch
-    if len(set(wafers)) < len(wafers) or not all(fits(wafer) and is_storable_id(wafer) for wafer in wafers):
+    if len(set(wafers)) < len(wafers) or not all(is_storable_id(wafer) and fits(wafer) for wafer in wafers):
         return None
     labels: list[str] = [] if schema.label is None else table.column(schema.label).to_pylist()
     outcomes = [schema.label_values.get(label) for label in labels]
@@ -497,12 +497,14 @@ def _readings(table: pa.Table, schema: BatchSchema) -> np.ndarray | None:
             values[:] = column.to_numpy()
         else:
             missing += table.num_rows
+    measured = np.isfinite(readings)
     # Arrow reads `nan` and `inf` as numbers: only empty cells may fail to be finite.
-    if np.isfinite(readings).sum() + missing != readings.size:
+    if np.count_nonzero(measured) + missing != readings.size:
         return None
     if schema.missing:
-        readings[np.isin(readings, _Missing.of(schema).values)] = np.nan
-    empty = np.flatnonzero(np.isnan(readings).all(axis=1)).tolist()
+        measured &= ~np.isin(readings, _Missing.of(schema).values)
+        readings[~measured] = np.nan
+    empty = np.flatnonzero(~measured.any(axis=1)).tolist()
     return readings if all(_may_be_empty(sensors[place], table.num_rows, schema) for place in empty) else None
 
 
@@ -551,8 +553,8 @@ def _context(
 ) -> pd.DataFrame:
     """Read the cells of the context columns."""
     missing = _Missing.of(schema)
-    frame = pd.DataFrame(index=pd.RangeIndex(len(lines)))
-    for name in schema.columns:
+    frame = pd.DataFrame(np.empty((len(lines), 0)))
+    for name in schema.columns if cells else ():
         if name not in cells:
             continue
         kind = schema.context[name].type
@@ -576,8 +578,7 @@ def _context_value(text: str, kind: str, missing: _Missing) -> str | float | dat
     if not text or text in missing.spellings:
         return None
     if kind == "number":
-        value = _number(text)
-        if not math.isfinite(value):
+        if NUMBER.fullmatch(text) is None or math.isinf(value := float(text)):
             raise ValueError
         return None if value in missing.values else value
     if kind == "time":
@@ -600,7 +601,8 @@ def _read_carefully(text: str, schema: BatchSchema, findings: _Findings) -> Acce
         findings.add("csv_delimiter", _shown(header[0]), row=line)
         return None
     columns = _match_columns(header, line, schema, findings)
-    places = [(place, name) for place, name in columns.items() if name in set(schema.sensors)]
+    known = set(schema.sensors)
+    places = [(place, name) for place, name in columns.items() if name in known]
     sensors = [name for _, name in places]
     read = _read_rows(rows, len(header), columns, places, schema, findings)
     readings = read.readings.T
@@ -749,16 +751,9 @@ def _check_wafer(wafer: str, line: int, schema: BatchSchema, findings: _Findings
         first = f"{_shown(wafer)}, also on line {lines_of[wafer]}"
         findings.add("wafer_id_repeated", first, row=line, column=schema.wafer)
     else:
-        if re.fullmatch(schema.wafer_id.pattern, wafer) is None or not is_storable_id(wafer):
+        if not is_storable_id(wafer) or re.fullmatch(schema.wafer_id.pattern, wafer) is None:
             findings.add("wafer_id_unsafe", _shown(wafer), row=line, column=schema.wafer)
         lines_of[wafer] = line
-
-
-def _number(text: str) -> float:
-    """Return the number that a text spells, infinity where float64 cannot hold it; or raise a ValueError."""
-    if NUMBER.fullmatch(text) is None:
-        raise ValueError
-    return float(text)
 
 
 def _reading(cell: str, line: int, column: str, missing: _Missing, findings: _Findings) -> float:
@@ -766,13 +761,12 @@ def _reading(cell: str, line: int, column: str, missing: _Missing, findings: _Fi
     text = cell.strip(BLANKS)
     if not text or text in missing.spellings:
         return math.nan
-    try:
-        value = _number(text)
-    except ValueError:
+    if NUMBER.fullmatch(text) is None:
         finite = text.lstrip("+-").lower() not in ("inf", "infinity")
         code = "reading_not_a_number" if finite else "reading_not_finite"
         findings.add(code, _shown(cell), row=line, column=column)
         return math.inf
+    value = float(text)
     if math.isinf(value):
         findings.add("reading_not_finite", _shown(cell), row=line, column=column)
     return math.nan if value in missing.values else value
