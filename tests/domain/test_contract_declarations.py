@@ -219,7 +219,7 @@ def test_renamed_column_is_not_taken_for_an_absent_one() -> None:
 
 
 def test_shipped_line_takes_files_of_before_its_late_sensors() -> None:
-    (batch,) = simulate_batches(1, 20, line="training", seed=0)
+    (batch,) = simulate_batches(1, 20, feed="training", seed=0)
     line = load_schema("training")
     table = pd.read_csv(pd.io.common.BytesIO(batch.content), dtype=str)
     without = table.drop(columns=list(line.optional_columns)).to_csv(index=False).encode()
