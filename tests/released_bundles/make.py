@@ -32,7 +32,7 @@ TRAINED, SCORED, SEED, FAULT_RATE = 400, 20, 1, 0.1
 def main() -> None:
     """Train on simulated wafers and a sixth of their sensors, register, download, and score what came back."""
     table = simulate_table(TRAINED + SCORED, seed=SEED, fault_rate=FAULT_RATE)
-    batches = simulate_batches(5, 100, line="training", seed=SEED, fault_rate=FAULT_RATE)
+    batches = simulate_batches(5, 100, feed="training", seed=SEED, fault_rate=FAULT_RATE)
     causes = {sensor for batch in batches for shifted in batch.causes.values() for sensor in shifted}
     sensors = list(table.columns[2:-1])
     empty = [sensor for sensor in sensors if table[sensor].isna().all()][:2]
