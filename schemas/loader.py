@@ -9,13 +9,13 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.files import LineError
 from schemas.lines import (
     ORDER_COLUMN,
     SHIPPED,
     ColumnType,
     ContextColumn,
     Feed,
-    LineError,
     Outcome,
     WaferId,
     read_line,
