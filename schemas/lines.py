@@ -1,7 +1,7 @@
 """Production lines as data: reads a line's folder into a typed `Line`, or refuses it with one error.
 
 Belongs here: what a line may declare and how its folder can be wrong. What one of its two feeds must look like is
-`loader`; checking a batch file against it is `wafer_assets.domain.contract`.
+`loader`, how files are parsed `files`; checking a batch file is `wafer_assets.domain.contract`.
 """
 
 import difflib
@@ -9,16 +9,15 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
+from schemas.files import LineError, errors_of, first_error, parse_json, parse_yaml, read_file
 from schemas.names import FileNames, NamePatternError
 from wafer_assets.domain.config import ModelConfig
 
@@ -38,55 +37,6 @@ RESERVED_COLUMNS = frozenset({"wafer", "batch", "faulty", "order"})
 WAFER_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 BLANKS = " \t"
 ORDER_COLUMN = "column:"
-MAX_DEPTH = 20  # of a declaration; what is deeper is no declaration
-_Model = TypeVar("_Model", bound=BaseModel)
-# Keys that schema files had before lines, and where in the declaration each is now.
-MOVED = MappingProxyType(
-    {
-        "ContractVersion": "contract",
-        "MaxFileSizeMB": "files.max_size_mb",
-        "HeaderAliases": "files.header_aliases",
-        "LabelValues": "labels",
-        "OptionalColumns": "sensors.<name>.optional",
-    }
-)
-
-
-class LineError(ValueError):
-    """A line that cannot be used.
-
-    Attributes
-    ----------
-    file : str
-        The file at fault, below the folder of the lines.
-    key : str
-        The key at fault.
-    found : str
-        What it holds, shortened.
-    remedy : str
-        What to do.
-    """
-
-    code = "line_invalid"
-
-    def __init__(self, key: str, found: object, remedy: str, file: str = "") -> None:
-        self.key, self.found, self.remedy, self.file = key, _shortened(found), remedy, file
-        where = f"{file}: {key}" if file else key
-        super().__init__(f"{where}: found {self.found}. {remedy}")
-
-    @property
-    def line(self) -> str:
-        """The name of the line's folder; empty where the error is not about one."""
-        return self.file.partition("/")[0] if "/" in self.file else ""
-
-    def at(self, file: str) -> "LineError":
-        """Return this error of a file."""
-        return LineError(self.key, self.found, self.remedy, file)
-
-
-def _shortened(found: object) -> str:
-    text = found if isinstance(found, str) else repr(found)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def _bound(value: object) -> object:
@@ -161,7 +111,7 @@ class Files(_Declared):
 class WaferId(_Declared):
     """What a wafer's id looks like."""
 
-    pattern: str = Field(WAFER_ID, max_length=1_000, description="regular expression that the whole id matches")
+    pattern: str = Field(WAFER_ID, max_length=200, description="regular expression that the whole id matches")
     example: str = Field("Wafer-17", description="an id, for people")
 
     @model_validator(mode="after")
@@ -170,6 +120,8 @@ class WaferId(_Declared):
             matches = re.fullmatch(self.pattern, self.example) is not None
         except (re.error, RecursionError, OverflowError) as error:
             raise LineError("pattern", repr(self.pattern), f"Write a regular expression: {error}.") from None
+        if not self.pattern.isprintable():
+            raise LineError("pattern", repr(self.pattern), "Write it in printable characters.")
         if not matches or not is_storable_id(self.example):
             raise LineError(
                 "example",
@@ -283,6 +235,15 @@ class Declaration(_Declared):
     )
     model: Mapping[str, Any] = Field({}, description="hyperparameters that differ from the platform's, by their name")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_a_known_format(cls, content: Any) -> Any:
+        number = str(content.get("format", "")) if isinstance(content, dict) else ""
+        if number.isdecimal() and number.strip("0") and (len(number) > 9 or int(number) > FORMAT):
+            remedy = f"This platform reads format {FORMAT}: update the platform, or write the file anew."
+            raise LineError("format", number, remedy)
+        return content
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.name in RESERVED_NAMES:
@@ -303,6 +264,17 @@ class FeedColumns(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    MOVED: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "ContractVersion": f"contract in {DECLARATION}",
+            "MaxFileSizeMB": f"files.max_size_mb in {DECLARATION}",
+            "HeaderAliases": f"files.header_aliases in {DECLARATION}",
+            "LabelValues": f"labels in {DECLARATION}",
+            "OptionalColumns": f"sensors.<name>.optional in {DECLARATION}",
+        }
+    )
+    """Keys that the file had before there were lines, and where each is now."""
 
     sample_file_name: str = Field(alias="SampleFileName")
     date_stamp_length: int = Field(alias="LengthOfDateStampInFile")
@@ -378,16 +350,17 @@ def read_line(folder: Path) -> Line:
     """
     declaration = _read_declaration(folder)
     training, prediction = (
-        _parsed(FeedColumns, _json, folder / f"schema_{feed}.json", "Write one JSON object in UTF-8.") for feed in FEEDS
+        read_file(FeedColumns, parse_json, folder / f"schema_{feed}.json", "Write one JSON object in UTF-8.")
+        for feed in FEEDS
     )
     fields = {name: getattr(declaration, name) for name in Declaration.model_fields}
     line = Line.model_construct(**fields, training=training, prediction=prediction)
     for feed in FEEDS:
-        with _errors_of(folder / f"schema_{feed}.json"):
+        with errors_of(folder / f"schema_{feed}.json"):
             _check_feed(line, feed)
-    with _errors_of(folder / "schema_prediction.json"):
+    with errors_of(folder / "schema_prediction.json"):
         _check_feeds_agree(line)
-    with _errors_of(folder / DECLARATION):
+    with errors_of(folder / DECLARATION):
         _check_columns_exist(line)
     return line
 
@@ -470,7 +443,7 @@ def _conflict(line: Line, others: Iterable[Line]) -> LineError | None:
 
 
 def _read_declaration(folder: Path) -> Declaration:
-    declaration = _parsed(Declaration, _yaml, folder / DECLARATION, "Write one YAML mapping in UTF-8.")
+    declaration = read_file(Declaration, parse_yaml, folder / DECLARATION, "Write one YAML mapping in UTF-8.")
     if declaration.name != folder.name:
         raise LineError(
             "line",
@@ -481,127 +454,6 @@ def _read_declaration(folder: Path) -> Declaration:
     return declaration
 
 
-@contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
-    """Say of which file an error is."""
-    try:
-        yield
-    except LineError as error:
-        raise error.at(f"{path.parent.name}/{path.name}") from None
-
-
-def _parsed(model: type[_Model], parse: Callable[[str], object], path: Path, remedy: str) -> _Model:
-    """Read a file into a model."""
-    with _errors_of(path):
-        try:
-            content = parse(path.read_bytes().decode())
-        except LineError:
-            raise
-        except OSError as unreadable:
-            found = unreadable.strerror or str(unreadable)
-            raise LineError("the file", found, f"Give a {path.name} that can be read.") from None
-        except (ValueError, RecursionError, yaml.YAMLError) as malformed:
-            raise LineError("the file", " ".join(str(malformed).split()) or repr(malformed), remedy) from None
-        if not isinstance(content, dict):
-            raise LineError("the file", content, remedy)
-        try:
-            return model.model_validate(content)
-        except ValidationError as invalid:
-            raise _line_error(model, invalid) from None
-
-
-def _line_error(model: type[BaseModel], invalid: ValidationError) -> LineError:
-    """Say the first thing that is wrong with a model's input."""
-    problem = invalid.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    error = problem.get("ctx", {}).get("error")
-    if isinstance(error, LineError):
-        return LineError(".".join(filter(None, (key, error.key))) or "the file", error.found, error.remedy)
-    found = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-    remedy = f"{problem['msg']}."
-    if problem["type"] == "extra_forbidden":
-        unknown = str(problem["loc"][-1])
-        similar = difflib.get_close_matches(unknown, _known_keys(model), n=1)
-        remedy = "Remove it: there is no such key."
-        if unknown in MOVED:
-            remedy = f"Remove it: it is {MOVED[unknown]} in {DECLARATION} now."
-        elif similar:
-            remedy = f"Remove it, or write {similar[0]}: there is no such key."
-    return LineError(key or "the file", found, remedy)
-
-
-def _known_keys(model: type[BaseModel]) -> list[str]:
-    models = (model, *(_Declared.__subclasses__() if issubclass(model, _Declared) else ()))
-    return sorted({field.alias or name for kind in models for name, field in kind.model_fields.items()})
-
-
-def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_without_repeats)
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Build a JSON object; JSON itself silently keeps the last of two equal keys."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        key, times = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise LineError(key, f"{times} times in one object", "Keep one.")
-    return content
-
-
-def _yaml(text: str) -> object:
-    """Read a declaration with every scalar as it is written, so that neither `no` nor `+1` becomes something else."""
-    # Events, because they come one by one: nothing is nested or repeated before it can be refused.
-    events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    content: object = None
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            if content is not None:
-                raise LineError("the file", "several documents", "Keep one.")
-            content = _yaml_value(next(events), events, ())
-    if isinstance(content, dict) and (number := str(content.get("format", ""))).isdecimal() and int(number) > FORMAT:
-        raise LineError(
-            "format", number, f"This platform reads format {FORMAT}: update the platform, or write the file anew."
-        )
-    return content
-
-
-def _yaml_value(event: yaml.Event, events: Iterator[yaml.Event], path: tuple[str, ...]) -> object:
-    """Return the value that an event begins."""
-    key = ".".join(path) or "the file"
-    if len(path) > MAX_DEPTH:
-        raise LineError(".".join(path[:3]), f"more than {MAX_DEPTH} levels", "Write fewer.")
-    if isinstance(event, yaml.AliasEvent):
-        raise LineError(key, f"the alias *{event.anchor}", "Write the value itself.")
-    if (tag := getattr(event, "tag", None)) not in (None, "!"):
-        raise LineError(key, f"the tag {tag}", "Write the value without a tag.")
-    if isinstance(event, yaml.ScalarEvent):
-        return str(event.value)
-    if isinstance(event, yaml.MappingStartEvent):
-        return _yaml_mapping(events, path)
-    items: list[object] = []
-    while not isinstance(event := next(events), yaml.SequenceEndEvent):
-        items.append(_yaml_value(event, events, (*path, str(len(items)))))
-    return items
-
-
-def _yaml_mapping(events: Iterator[yaml.Event], path: tuple[str, ...]) -> dict[str, object]:
-    content: dict[str, object] = {}
-    times: Counter[str] = Counter()
-    while not isinstance(event := next(events), yaml.MappingEndEvent):
-        if not isinstance(event, yaml.ScalarEvent):
-            raise LineError(".".join(path) or "the file", "a key that is no text", "Write text before the colon.")
-        name = str(event.value)
-        times[name] += 1
-        event = next(events)
-        # A key with nothing after it is as good as none.
-        if not (isinstance(event, yaml.ScalarEvent) and event.implicit[0] and event.value in ("", "~", "null")):
-            content[name] = _yaml_value(event, events, (*path, name))
-    for name, number in times.items():
-        if number > 1:
-            raise LineError(".".join((*path, name)), f"{number} times", "Keep one.")
-    return content
-
-
 def _check_model(model: Mapping[str, object]) -> None:
     for name in model:
         if name in Alarm.model_fields:
@@ -609,7 +461,7 @@ def _check_model(model: Mapping[str, object]) -> None:
     try:
         ModelConfig.model_validate(model)
     except ValidationError as invalid:
-        error = _line_error(ModelConfig, invalid)
+        error = first_error(ModelConfig, invalid)
         raise LineError(f"model.{error.key}", error.found, error.remedy) from None
 
 

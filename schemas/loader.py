@@ -9,6 +9,7 @@ from functools import cache
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.files import LineError
 from schemas.lines import (
     ORDER_COLUMN,
     SHIPPED,
@@ -16,7 +17,6 @@ from schemas.lines import (
     ContextColumn,
     Feed,
     Line,
-    LineError,
     Outcome,
     WaferId,
     read_line,

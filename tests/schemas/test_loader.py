@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.lines import LineError, read_line
+from schemas.files import LineError
+from schemas.lines import read_line
 from schemas.loader import BatchSchema, Feed, batch_time, load_schema
 from tests.schemas.folders import SMALL, write_line
 
