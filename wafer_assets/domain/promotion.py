@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wafer_assets.domain.evaluation import Estimate, paired_difference
+from wafer_assets.domain.evaluation import TRUSTED_FAULTS, Estimate, paired_difference
 
-MIN_FAULTS = 20
-"""Faulty wafers, and passed ones, to judge by: with 17 faults a 95% interval covers the truth in 88% of cases
-only (`wafer_assets.domain.evaluation`). Ten folds ask for as many."""
+MIN_FAULTS = TRUSTED_FAULTS
+"""Faulty wafers, and passed ones, to judge by."""
 
 MIN_COMMON_SHARE = 0.5
 """Share of the challenger's wafers that the champion must know: the rest would decide without having been asked."""
