@@ -148,6 +148,37 @@ def test_a_card_without_figures_says_so(bundle: Bundle, scores: Scores, wafers: 
     assert all(b"not recorded" in page for page in pages)
 
 
+def test_pages_state_faults_and_folds_beside_the_figures(bundle: Bundle) -> None:
+    counted = dataclasses.replace(bundle, card=CARD | {"folds": 10})
+
+    assert "Measured on 60 faults, folds 10" in model_card(counted, 3, "m").decode()
+    assert "Measured on 60 faults, folds not recorded" in model_card(bundle, 3, "m").decode()
+
+
+def test_pages_of_a_model_with_few_faults_say_that_it_is_unproven(
+    bundle: Bundle, scores: Scores, wafers: pd.DataFrame
+) -> None:
+    few = dataclasses.replace(bundle, card=CARD | {"folds": 5, "faults": 11})
+
+    for page in (model_card(few, 3, "m"), batch_report(few, scores, "b", wafers, 3, "m")):
+        assert b"Unproven: 11 faults, folds 5." in page
+        assert b"fewer than 20 faulty wafers" in page
+    assert b"Unproven" not in batch_report(bundle, scores, "b", wafers, 3, "m")
+
+
+def test_pages_of_a_model_promoted_against_the_rule_say_that_it_is_unproven(
+    bundle: Bundle, scores: Scores, wafers: pd.DataFrame
+) -> None:
+    bare = dataclasses.replace(bundle, card={})
+
+    for page in (
+        model_card(bundle, 3, "m", against_rule=True),
+        batch_report(bundle, scores, "b", wafers, 3, "m", against_rule=True),
+        model_card(bare, 3, "m", against_rule=True),
+    ):
+        assert b"promoted by hand against the promotion rule" in page
+
+
 def test_an_empty_batch_and_one_without_evidence_have_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:
     plain = score(bundle, wafers, 3, evidence=False)
     empty = Scores(plain.rows.iloc[:0], plain.margin[:0], plain.coordinates[:0], None)

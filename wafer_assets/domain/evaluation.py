@@ -278,6 +278,25 @@ class Evaluation:
         """Return the rows of `out_of_fold` that belong to one of `PROTOCOLS`, by repeat and in time order."""
         return self.out_of_fold[self.out_of_fold["protocol"] == protocol].sort_values(["repeat", "row"])
 
+    def tested(self, protocol: str) -> str:
+        """Return what the figures of a protocol rest on, in words: to be stated wherever they are shown.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`.
+
+        Returns
+        -------
+        str
+            `basis` for repeated k-fold, else numbers of tested wafers, of faulty ones among them, and of fits.
+        """
+        if protocol == "repeated_k_fold":
+            return self.basis
+        rows = self.predictions(protocol)
+        fits = rows["fold"].nunique()
+        return f"{rows['faulty'].sum():,} of {len(rows):,} tested wafers faulty, {fits} fit{'' if fits == 1 else 's'}"
+
     def roc(self, protocol: str) -> Curve:
         """Return recall over false alarms.
 

@@ -89,6 +89,11 @@ class Decision:
     wafers: int
     faults: int
 
+    @property
+    def basis(self) -> str:
+        """What the decision rests on, in words: to be stated wherever its figures are shown."""
+        return f"{self.faults:,} of {self.wafers:,} compared wafers faulty"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the decision as plain JSON values; an undefined number is None."""
         return {
