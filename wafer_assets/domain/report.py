@@ -415,7 +415,7 @@ def _unproven(card: Mapping[str, Any], against_rule: bool) -> str:
     reasons = [AGAINST_RULE] if against_rule else []
     auc, faults = ((card.get("quality") or {}).get("repeated_k_fold") or {}).get("auc"), card.get("faults")
     if auc is not None and faults is not None and (why := why_unproven(_estimate(auc), faults)):
-        reasons.append(why)
+        reasons += [why, f"AUC {_estimate(auc)} under repeated k-fold"]
     return "; ".join(reasons)
 
 
