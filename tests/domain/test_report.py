@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wafer_assets.domain.clustering import plane
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.evaluation import METRICS, PROTOCOLS
 from wafer_assets.domain.report import EXPLAINED, LISTED, batch_report, model_card
@@ -185,6 +186,24 @@ def test_an_empty_batch_and_one_without_evidence_have_a_page(bundle: Bundle, waf
 
     assert b"no alarm among 0 wafers" in batch_report(bundle, empty, "b", wafers.iloc[:0], 3, "m")
     assert b"No contributions" in batch_report(bundle, plain, "b", wafers, 3, "m")
+
+
+@pytest.mark.parametrize(("sensors", "wafers_", "faults"), [(10, 83, 11), (3, 30, 4), (1, 12, 4)])
+def test_a_line_of_few_sensors_and_wafers_has_pages(sensors: int, wafers_: int, faults: int) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(wafers_, sensors))).add_prefix("S")
+    table["faulty"] = (np.arange(wafers_) < faults).astype(np.int8)
+    table.insert(0, "wafer", [f"L-{number}" for number in range(wafers_)])
+    readings = table.drop(columns=["wafer", "faulty"])
+    model = FaultModel().fit(readings, table["faulty"])
+    features = model.preprocessor_.transform(readings)
+    clusters, places = model.clusterer_.predict(features), plane(model.clusterer_.coordinates(features))
+    small = make_bundle(model, table, clusters, places, contract_version="1.0", optional=[], card={})
+    page = batch_report(small, score(small, table, 1), "b", table, 1, "m").decode()
+
+    assert len(listed(page)) >= wafers_
+    assert page.count("All other sensors") == EXPLAINED
+    assert model_card(small, 1, "m")
 
 
 def test_a_huge_batch_still_fits_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:
