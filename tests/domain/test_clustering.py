@@ -65,6 +65,21 @@ def test_fewer_wafers_than_clusters_is_no_error() -> None:
     assert len(Clusterer(5).fit(features).centers_) == 3
 
 
+def test_a_few_wafers_are_not_cut_into_clusters_of_three() -> None:
+    for seed in range(5):
+        noise = pd.DataFrame(np.random.default_rng(seed).normal(size=(40, 3)), columns=list("abc"))
+
+        assert elbow(noise).ks == (1, 2, 3, 4)
+
+
+def test_wafers_that_are_all_the_same_are_one_cluster() -> None:
+    for rows in (1, 40):
+        same = pd.DataFrame(np.zeros((rows, 3)), columns=list("abc"))
+
+        assert elbow(same).k == 1
+        assert Clusterer(2).fit(same).predict(same).tolist() == [0] * rows
+
+
 def test_other_features_are_refused() -> None:
     features, _ = wafers(2)
 

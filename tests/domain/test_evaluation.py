@@ -19,6 +19,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.evaluation import (
     METRICS,
     PROTOCOLS,
@@ -26,9 +27,10 @@ from wafer_assets.domain.evaluation import (
     Estimate,
     Evaluation,
     evaluate,
+    folds_of,
     paired_difference,
 )
-from wafer_assets.domain.training import NoFaults, TooFewFaults
+from wafer_assets.domain.training import FaultModel, NoFaults, TooFewFaults
 
 
 def wafers(n: int = 600, *, faults: int = 60, skill: float = 1.5, seed: int = 0) -> pd.DataFrame:
@@ -307,18 +309,68 @@ def test_a_training_period_without_faults_leaves_the_time_split_undefined() -> N
     assert metrics["auc"].reason == "not tested: none of the 420 training wafers is faulty"
 
 
-def test_a_table_shorter_than_a_window_has_no_rolling_figures() -> None:
-    result = evaluate(wafers(200, faults=30), Sensor1(), repeats=1, folds=5, seed=0, n_jobs=1)
-    assert result.metrics["rolling_refit"]["auc"].reason == "the table holds no wafer after the first 300"
-    assert result.metrics["time_split"]["auc"].reason == ""
+def test_a_table_shorter_than_a_window_is_rolled_over_in_steps_of_a_twelfth() -> None:
+    result = evaluate(wafers(120, faults=30), Sensor1(), repeats=1, folds=5, seed=0, n_jobs=1)
+    fits = result.fits.query("protocol == 'rolling_refit'")
+    assert fits["train_wafers"].tolist() == [60] * 6
+    assert fits["test_wafers"].tolist() == [10] * 6
+    assert result.metrics["rolling_refit"]["auc"].reason == ""
+
+
+def test_an_auc_of_neighbours_among_wafers_that_are_all_neighbours_is_not_told_twice() -> None:
+    metrics = evaluate(wafers(90, faults=30), Sensor1(), repeats=1, folds=5, seed=0, n_jobs=1).metrics
+    assert "all within 100" in metrics["repeated_k_fold"]["auc_within_100"].reason
+
+
+# --- The folds follow the faults ---
+
+
+@pytest.mark.parametrize(("faults", "folds"), [(89, 10), (20, 10), (19, 9), (11, 5), (6, 3)])
+def test_there_are_as_many_folds_as_hold_two_faults_each(faults: int, folds: int) -> None:
+    result = evaluate(wafers(200, faults=faults), Sensor1(), repeats=1, seed=0, n_jobs=1)
+    tested = result.fits.query("protocol == 'repeated_k_fold'")
+    assert result.folds == folds_of(result.out_of_fold) == len(tested) == folds
+    assert tested["test_faults"].min() >= 2
+    assert f"{faults} of 200 wafers faulty, {folds} folds" in result.basis
+    assert ("of 10 asked for" in result.basis) == (folds < 10)
+
+
+def test_few_faults_leave_a_model_unproven_however_good_it_looks() -> None:
+    few = evaluate(wafers(200, faults=11, skill=3), Sensor1(), repeats=1, seed=0, n_jobs=1)
+    many = evaluate(wafers(200, faults=40, skill=9), Sensor1(), repeats=1, seed=0, n_jobs=1)
+    assert few.metrics["repeated_k_fold"]["auc"].low > 0.8
+    assert "fewer than 20 faulty wafers" in few.unproven
+    assert many.unproven == ""
+
+
+def test_an_auc_that_may_be_chance_leaves_a_model_unproven() -> None:
+    result = evaluate(wafers(200, faults=40, skill=0), Sensor1(), repeats=1, seed=0, n_jobs=1)
+    assert "reaches one half" in result.unproven
+
+
+def test_a_period_with_few_faults_gets_fewer_inner_folds_only_where_the_whole_table_has_few() -> None:
+    config = ModelConfig(xgboost_trees=3, forest_trees=3, k=1)
+    row = np.arange(120)
+    few = wafers(120).assign(faulty=np.isin(row, [5, 20, 35, 50, 60, 90, 100, 115]).astype(np.int8))
+    many = wafers(120).assign(faulty=(np.isin(row, [5, 20, 35, 50, 60]) | (row >= 84)).astype(np.int8))
+    rows = [
+        evaluate(table, FaultModel(config), repeats=1, folds=4, seed=0, n_jobs=1).fits.query(
+            "protocol == 'time_split'"
+        )["note"]
+        for table in (few, many)
+    ]
+    assert rows[0].tolist() == [""]
+    assert "not tested: Only 5 of 84 wafers are faulty; 4 folds need at least 8" in rows[1].iloc[0]
 
 
 # --- Refusals ---
 
 
 def test_too_few_faults_are_refused_with_the_numbers() -> None:
-    with pytest.raises(TooFewFaults, match=r"19 faulty wafers.*10 folds need at least 20"):
-        evaluate(wafers(600, faults=19), Sensor1(), seed=0, n_jobs=1)
+    with pytest.raises(TooFewFaults, match=r"5 faulty wafers of 600 are too few.*at least 6 are needed"):
+        evaluate(wafers(600, faults=5), Sensor1(), seed=0, n_jobs=1)
+    with pytest.raises(TooFewFaults, match="5 passed wafers of 600"):
+        evaluate(wafers(600, faults=595), Sensor1(), seed=0, n_jobs=1)
 
 
 def test_a_table_without_a_fault_is_refused() -> None:
@@ -364,10 +416,11 @@ def test_neither_the_table_nor_the_model_is_changed(table: pd.DataFrame) -> None
 
 
 def test_the_result_is_plain_json_without_nan() -> None:
-    result = evaluate(wafers(200, faults=30), Sensor1(), repeats=1, folds=5, seed=0, n_jobs=1)
+    result = evaluate(wafers(90, faults=11), Sensor1(), repeats=1, seed=0, n_jobs=1)
     loaded = json.loads(json.dumps(result.as_dict(), allow_nan=False))
-    assert loaded["metrics"]["rolling_refit"]["auc"]["value"] is None
-    assert loaded["faults"] == 30
+    assert loaded["metrics"]["repeated_k_fold"]["auc_within_100"]["value"] is None
+    assert (loaded["faults"], loaded["folds"], loaded["asked_folds"]) == (11, 5, 10)
+    assert "fewer than 20" in loaded["unproven"]
 
 
 def test_the_tidy_table_has_a_row_for_every_figure(evaluation: Evaluation) -> None:
@@ -376,6 +429,7 @@ def test_the_tidy_table_has_a_row_for_every_figure(evaluation: Evaluation) -> No
     precision = frame.query("protocol == 'repeated_k_fold' and metric == 'average_precision'").iloc[0]
     assert precision["low"] < precision["value"] < precision["high"]
     assert precision["without_skill"] == pytest.approx(0.1)
+    assert (precision["folds"], precision["tested_wafers"], precision["tested_faults"]) == (5, 600, 60)
 
 
 def test_curves_agree_with_the_metrics(evaluation: Evaluation) -> None:

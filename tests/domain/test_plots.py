@@ -74,6 +74,21 @@ def test_undefined_metrics_leave_their_place_in_the_overview(without_test_faults
     assert_png(plots.metrics(without_test_faults))
 
 
+@pytest.mark.parametrize("protocol", ["repeated_k_fold", "time_split", "rolling_refit"])
+@pytest.mark.parametrize("draw", [draw for draw in OF_AN_EVALUATION if draw is not plots.metrics])
+def test_a_short_line_with_few_faults_has_pictures_that_tell_their_numbers(
+    draw: Callable[[Evaluation, str], bytes], protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty = (np.arange(83) % 8 == 7).astype(np.int8)
+    few = evaluate(table(83, faulty), LogisticRegression(), repeats=1, seed=0, n_jobs=1)
+    titles: list[str] = []
+    png = plots._png
+    monkeypatch.setattr(plots, "_png", lambda figure: titles.append(figure.axes[0].get_title()) or png(figure))  # type: ignore[func-returns-value]
+
+    assert_png(draw(few, protocol))
+    assert f"unproven: {few.tested(protocol)}" in titles[0]
+
+
 @pytest.mark.parametrize("is_knee", [True, False])
 def test_the_elbow_names_its_choice(is_knee: bool) -> None:
     assert_png(plots.elbow([1, 2, 3, 4], [100.0, 40.0, 30.0, 25.0], 2, is_knee=is_knee))

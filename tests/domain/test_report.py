@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wafer_assets.domain.clustering import plane
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.evaluation import METRICS, PROTOCOLS
 from wafer_assets.domain.report import EXPLAINED, LISTED, batch_report, model_card
@@ -148,12 +149,61 @@ def test_a_card_without_figures_says_so(bundle: Bundle, scores: Scores, wafers: 
     assert all(b"not recorded" in page for page in pages)
 
 
+def test_pages_state_faults_and_folds_beside_the_figures(bundle: Bundle) -> None:
+    counted = dataclasses.replace(bundle, card=CARD | {"folds": 10})
+
+    assert "Measured on 60 faults, folds 10" in model_card(counted, 3, "m").decode()
+    assert "Measured on 60 faults, folds not recorded" in model_card(bundle, 3, "m").decode()
+
+
+def test_pages_of_a_model_with_few_faults_say_that_it_is_unproven(
+    bundle: Bundle, scores: Scores, wafers: pd.DataFrame
+) -> None:
+    few = dataclasses.replace(bundle, card=CARD | {"folds": 5, "faults": 11})
+
+    for page in (model_card(few, 3, "m"), batch_report(few, scores, "b", wafers, 3, "m")):
+        assert b"Unproven: 11 faults, folds 5." in page
+        assert b"fewer than 20 faulty wafers" in page
+    assert b"Unproven" not in batch_report(bundle, scores, "b", wafers, 3, "m")
+
+
+def test_pages_of_a_model_promoted_against_the_rule_say_that_it_is_unproven(
+    bundle: Bundle, scores: Scores, wafers: pd.DataFrame
+) -> None:
+    bare = dataclasses.replace(bundle, card={})
+
+    for page in (
+        model_card(bundle, 3, "m", against_rule=True),
+        batch_report(bundle, scores, "b", wafers, 3, "m", against_rule=True),
+        model_card(bare, 3, "m", against_rule=True),
+    ):
+        assert b"promoted by hand against the promotion rule" in page
+
+
 def test_an_empty_batch_and_one_without_evidence_have_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:
     plain = score(bundle, wafers, 3, evidence=False)
     empty = Scores(plain.rows.iloc[:0], plain.margin[:0], plain.coordinates[:0], None)
 
     assert b"no alarm among 0 wafers" in batch_report(bundle, empty, "b", wafers.iloc[:0], 3, "m")
     assert b"No contributions" in batch_report(bundle, plain, "b", wafers, 3, "m")
+
+
+@pytest.mark.parametrize(("sensors", "wafers_", "faults"), [(10, 83, 11), (3, 30, 4), (1, 12, 4)])
+def test_a_line_of_few_sensors_and_wafers_has_pages(sensors: int, wafers_: int, faults: int) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(wafers_, sensors))).add_prefix("S")
+    table["faulty"] = (np.arange(wafers_) < faults).astype(np.int8)
+    table.insert(0, "wafer", [f"L-{number}" for number in range(wafers_)])
+    readings = table.drop(columns=["wafer", "faulty"])
+    model = FaultModel().fit(readings, table["faulty"])
+    features = model.preprocessor_.transform(readings)
+    clusters, places = model.clusterer_.predict(features), plane(model.clusterer_.coordinates(features))
+    small = make_bundle(model, table, clusters, places, contract_version="1.0", optional=[], card={})
+    page = batch_report(small, score(small, table, 1), "b", table, 1, "m").decode()
+
+    assert len(listed(page)) >= wafers_
+    assert page.count("All other sensors") == EXPLAINED
+    assert model_card(small, 1, "m")
 
 
 def test_a_huge_batch_still_fits_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from wafer_assets.domain.table import sensor_readings
 from wafer_assets.domain.training import (
     FaultModel,
     NoFaults,
+    NothingVaries,
     TooFewFaults,
     WrongLabels,
     alarm_threshold,
@@ -185,12 +187,37 @@ def test_a_table_without_a_fault_is_refused() -> None:
 
 def test_too_few_faults_are_refused_with_how_many_are_needed() -> None:
     few = np.zeros(700, dtype=int)
-    few[:7] = 1
+    few[:3] = 1
 
-    with pytest.raises(TooFewFaults, match="Only 7 of 700 wafers are faulty; 4 folds need at least 8"):
+    with pytest.raises(TooFewFaults, match="Only 3 of 700 wafers are faulty; 2 folds need at least 4"):
         FaultModel().fit(READINGS, few)
     with pytest.raises(TooFewFaults, match="passed"):
         FaultModel().fit(READINGS, 1 - few)
+
+
+@pytest.mark.parametrize(("faults", "learners"), [(4, 2), (7, 3), (8, 4), (60, 4)])
+def test_each_member_has_as_many_learners_as_the_faults_allow(faults: int, learners: int) -> None:
+    faulty = np.zeros(200, dtype=int)
+    faulty[:: 200 // faults][:faults] = 1
+    faulty[np.flatnonzero(faulty)[faults:]] = 0
+    fitted = FaultModel(ModelConfig(xgboost_trees=3, forest_trees=3, k=1)).fit(READINGS[:200], faulty)
+
+    assert {len(each) for each in fitted.members_.learners.values()} == {learners}
+    assert np.isfinite(fitted.decision_function(READINGS[200:300])).all()
+
+
+def test_ten_sensors_and_a_single_one_are_enough() -> None:
+    for sensors in (10, 1):
+        few = pd.DataFrame(np.random.default_rng(0).normal(size=(83, sensors))).add_prefix("S")
+        faulty = (np.arange(83) % 8 == 0).astype(int)
+        few["S0"] += 2 * faulty
+
+        assert roc_auc_score(faulty, FaultModel().fit(few, faulty).predict_proba(few)[:, 1]) > 0.7
+
+
+def test_a_table_in_which_nothing_varies_is_refused() -> None:
+    with pytest.raises(NothingVaries, match="Each of the 2 sensors is constant"):
+        FaultModel().fit(pd.DataFrame({"a": [1.0] * 40, "b": [np.nan] * 40}), [0, 1] * 20)
 
 
 def test_labels_that_are_not_zero_or_one_are_refused() -> None:

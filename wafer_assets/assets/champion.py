@@ -52,7 +52,7 @@ def champion(
     decision = judge(
         tracking, promotions, challenger, current, seed=model.seed, clearly_better=promotion.clearly_better
     )
-    plot = plots.promotion({gate.name: gate.estimate for gate in decision.gates})
+    plot = plots.promotion({gate.name: gate.estimate for gate in decision.gates}, decision.basis)
     versions = {"challenger": challenger.version, "champion": current.version if current else None}
     with tracking.run(context.run) as run:
         run.log_dict("promotion.json", versions | decision.as_dict())

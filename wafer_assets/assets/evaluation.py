@@ -117,5 +117,7 @@ def _quality(result: "Evaluation") -> dg.MarkdownMetadataValue:
         f"| {METRICS[name].title} | " + " | ".join(str(estimates[name]) for estimates in result.metrics.values()) + " |"
         for name in METRICS
     )
-    head = ["| metric | " + " | ".join(result.metrics) + " |", "|---" * (len(result.metrics) + 1) + "|"]
-    return dg.MetadataValue.md("\n".join([*head, *rows]))
+    columns = (f"{protocol} ({result.tested(protocol)})" for protocol in result.metrics)
+    head = ["| metric | " + " | ".join(columns) + " |", "|---" * (len(result.metrics) + 1) + "|"]
+    basis = f"{'Unproven: ' if result.unproven else ''}{result.basis}."
+    return dg.MetadataValue.md("\n".join([basis, "", *head, *rows]))

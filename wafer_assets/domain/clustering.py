@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Ten directions and a few centres need no more wafers than this; larger tables are sampled.
 MAX_ROWS = 20_000
 ROWS_AT_ONCE = 512
+# Fewer wafers per cluster than this, and inertia falls because centres sit on wafers, whatever the groups.
+WAFERS_PER_CLUSTER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def elbow(
     features : DataFrame of shape (n_wafers, n_features)
         As `Preprocessor` makes them.
     k_max : int
-        Largest number of clusters tried.
+        Largest number of clusters tried, unless that leaves fewer than `WAFERS_PER_CLUSTER` wafers for each.
     sensitivity : float
         Kneedle's S. At 1 every smooth curve has a bend; at 3 only the number of real groups is one.
     fallback : int
@@ -79,7 +81,7 @@ def elbow(
     Returns
     -------
     Elbow
-        With the number chosen, at most n_wafers.
+        With the number chosen, at most that of distinct wafers.
 
     References
     ----------
@@ -90,7 +92,8 @@ def elbow(
     from kneed import KneeLocator
 
     sample = _sample(features, seed)
-    ks = tuple(range(1, min(k_max, len(sample)) + 1))
+    distinct = _distinct(sample)
+    ks = tuple(range(1, max(1, min(k_max, len(sample) // WAFERS_PER_CLUSTER, distinct)) + 1))
     with threadpool_limits(limits=1):
         coordinates = _pca(sample, n_components).transform(sample)
         inertias = tuple(float(KMeans(k, n_init=3, random_state=seed).fit(coordinates).inertia_) for k in ks)
@@ -98,7 +101,7 @@ def elbow(
     if len(ks) > 2:
         knee = KneeLocator(ks, inertias, S=sensitivity, curve="convex", direction="decreasing").knee
     if knee is None or knee < 2:
-        return Elbow(ks, inertias, min(fallback, len(sample)), is_knee=False)
+        return Elbow(ks, inertias, min(fallback, distinct), is_knee=False)
     return Elbow(ks, inertias, int(knee), is_knee=True)
 
 
@@ -110,7 +113,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     Parameters
     ----------
     n_clusters : int
-        Number of clusters; a table with fewer wafers has one for each.
+        Number of clusters; a table with fewer distinct wafers has one for each.
     n_components : int
         Principal components that the distances are measured on.
     seed : int
@@ -157,13 +160,14 @@ class Clusterer(ClusterMixin, BaseEstimator):
         sample = _sample(X, self.seed)
         with threadpool_limits(limits=1):
             pca = _pca(sample, self.n_components)
-            kmeans = KMeans(min(self.n_clusters, len(sample)), n_init=3, random_state=self.seed)
+            kmeans = KMeans(min(self.n_clusters, _distinct(sample)), n_init=3, random_state=self.seed)
             labels = kmeans.fit_predict(pca.transform(sample))
         by_size = np.argsort(-np.bincount(labels, minlength=kmeans.n_clusters), kind="stable")
         self.components_ = pca.components_.astype(np.float32)
         self.mean_ = pca.mean_.astype(np.float32)
         self.centers_ = kmeans.cluster_centers_[by_size].astype(np.float32)
-        self.explained_ = float(pca.explained_variance_ratio_.sum())
+        # Wafers that are all the same have no variance to explain.
+        self.explained_ = float(np.nan_to_num(pca.explained_variance_ratio_).sum())
         return self
 
     def coordinates(self, X: pd.DataFrame) -> NDArray[np.float32]:
@@ -265,5 +269,11 @@ def _sample(features: pd.DataFrame, seed: int) -> NDArray[np.float64]:
     return values.astype(np.float64)
 
 
+def _distinct(sample: NDArray[np.float64]) -> int:
+    return len({row.tobytes() for row in sample})
+
+
+@np.errstate(invalid="ignore")
 def _pca(sample: NDArray[np.float64], n_components: int) -> PCA:
-    return PCA(min(n_components, *sample.shape), svd_solver="covariance_eigh").fit(sample)
+    fitted_on = sample if len(sample) > 1 else np.repeat(sample, 2, axis=0)  # one wafer has no variance
+    return PCA(min(n_components, *sample.shape), svd_solver="covariance_eigh").fit(fitted_on)

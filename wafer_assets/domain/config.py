@@ -32,7 +32,12 @@ class ModelConfig(BaseModel):
     k_max: int = Field(10, ge=3, description="Largest number of clusters that the elbow tries.")
     knee_sensitivity: float = Field(3.0, gt=0, description="How pronounced the elbow's bend must be (Kneedle's S).")
     k_fallback: int = Field(2, ge=1, description="Number of clusters when the elbow finds no bend.")
-    folds: int = Field(4, ge=2, description="Cross-fitting folds: each member is this many learners.")
+    folds: int = Field(
+        4,
+        ge=2,
+        description="Cross-fitting folds: each member is this many learners, or fewer where a fold would hold "
+        "fewer than two faulty wafers.",
+    )
     n_sensors: int = Field(40, ge=1, description="Features that each learner keeps, the strongest by F-test.")
     shrinkage: float = Field(
         60.0,

@@ -5,6 +5,9 @@ and the paired comparison of two models. What follows from a comparison is `prom
 scikit-learn classifier. Whatever it learns (imputation, clusters, calibration, alarm threshold) it learns
 again in every fold, because all of it is refitted.
 
+The folds follow the faults: as many as two faulty and two passed wafers in each allow, at most those asked for.
+How many they were, and of how many faults, belongs to every figure: see `Evaluation.basis`.
+
 What an interval means: a metric is computed on the pooled out-of-fold probabilities of each repeat and
 averaged over the repeats. Its interval is the 2.5th to 97.5th percentile of that average when wafers are
 drawn again with replacement, faulty and passed ones separately so that the share of faults stays, the same
@@ -41,7 +44,8 @@ from sklearn.base import clone
 from sklearn.model_selection import RepeatedStratifiedKFold
 from threadpoolctl import threadpool_limits
 
-from wafer_assets.domain.training import NoFaults, TooFewFaults
+from wafer_assets.domain.config import ModelConfig
+from wafer_assets.domain.training import FaultModel, NoFaults, TooFewFaults, check_faults
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -52,13 +56,18 @@ CONFIDENCE = 0.95
 TRAINING_SHARE = 0.7
 REFIT_WINDOW = 300
 REFIT_EVERY = 50
+FEWEST_FAULTS = 6
+"""Three folds of two faulty wafers each: the other two then hold the four that a model needs at least."""
+TRUSTED_FAULTS = 20
+"""With 17 faulty wafers a 95% interval covers the truth in 88% of cases only; see above."""
 NEIGHBOURHOOD = 100
 FALSE_ALARM_RATE = 0.10
 
 PROTOCOLS: Mapping[str, str] = {
     "repeated_k_fold": "Stratified k-fold, repeated: wafers of all times are mixed, as if nothing drifted.",
     "time_split": "Trained on the first 70% of the wafers, tested on the last 30%, never refitted.",
-    "rolling_refit": "Refitted every 50 wafers on the last 300, tested on the next 50, as a line runs it.",
+    "rolling_refit": "Refitted every 50 wafers on the last 300, tested on the next 50, as a line runs it; fewer than "
+    "350 wafers: every twelfth of the table on the last half.",
 }
 
 
@@ -236,7 +245,11 @@ class Evaluation:
         else empty).
     wafers, faults : int
         Number of wafers in the table, and of faulty ones among them.
-    repeats, folds, seed : int
+    repeats, seed : int
+        As given to `evaluate`.
+    folds : int
+        Of repeated k-fold, as many as the faults allow.
+    asked_folds : int
         As given to `evaluate`.
     """
 
@@ -247,11 +260,42 @@ class Evaluation:
     faults: int
     repeats: int
     folds: int
+    asked_folds: int
     seed: int
+
+    @property
+    def basis(self) -> str:
+        """What the figures rest on, in words: to be stated wherever they are shown."""
+        fewer = f" (of {self.asked_folds} asked for)" if self.folds < self.asked_folds else ""
+        return f"{self.faults:,} of {self.wafers:,} wafers faulty, {self.folds} folds{fewer}"
+
+    @property
+    def unproven(self) -> str:
+        """Why the model has not been shown to have skill; empty where it has. See `why_unproven`."""
+        return why_unproven(self.metrics["repeated_k_fold"]["auc"], self.faults)
 
     def predictions(self, protocol: str) -> pd.DataFrame:
         """Return the rows of `out_of_fold` that belong to one of `PROTOCOLS`, by repeat and in time order."""
         return self.out_of_fold[self.out_of_fold["protocol"] == protocol].sort_values(["repeat", "row"])
+
+    def tested(self, protocol: str) -> str:
+        """Return what the figures of a protocol rest on, in words: to be stated wherever they are shown.
+
+        Parameters
+        ----------
+        protocol : str
+            One of `PROTOCOLS`.
+
+        Returns
+        -------
+        str
+            `basis` for repeated k-fold, else numbers of tested wafers, of faulty ones among them, and of fits.
+        """
+        if protocol == "repeated_k_fold":
+            return self.basis
+        rows = self.predictions(protocol)
+        fits = rows["fold"].nunique()
+        return f"{rows['faulty'].sum():,} of {len(rows):,} tested wafers faulty, {fits} fit{'' if fits == 1 else 's'}"
 
     def roc(self, protocol: str) -> Curve:
         """Return recall over false alarms.
@@ -288,12 +332,14 @@ class Evaluation:
 
         Returns
         -------
-        DataFrame of shape (n_protocols * n_metrics, 8)
-            ``protocol``, ``metric``, ``value``, ``low``, ``high``, ``spread``, ``without_skill``, ``reason``.
+        DataFrame of shape (n_protocols * n_metrics, 11)
+            ``protocol``, ``metric``, ``value``, ``low``, ``high``, ``spread``, ``without_skill``, ``reason``, and
+            what the protocol tested: ``folds``, ``tested_wafers``, ``tested_faults``.
         """
         rows = []
         for protocol, estimates in self.metrics.items():
-            tested = self.predictions(protocol)["faulty"]
+            predictions = self.predictions(protocol).drop_duplicates("row")
+            tested = predictions["faulty"]
             share = float(tested.mean()) if len(tested) else math.nan
             rows += [
                 {
@@ -305,6 +351,9 @@ class Evaluation:
                     "spread": estimate.spread,
                     "without_skill": METRICS[name].without_skill(share),
                     "reason": estimate.reason,
+                    "folds": predictions["fold"].nunique(),
+                    "tested_wafers": len(tested),
+                    "tested_faults": int(tested.sum()),
                 }
                 for name, estimate in estimates.items()
             ]
@@ -317,6 +366,9 @@ class Evaluation:
             "faults": self.faults,
             "repeats": self.repeats,
             "folds": self.folds,
+            "asked_folds": self.asked_folds,
+            "basis": self.basis,
+            "unproven": self.unproven,
             "seed": self.seed,
             "confidence": CONFIDENCE,
             "metrics": _plain(self.metrics),
@@ -328,6 +380,47 @@ class Evaluation:
                 if note
             ],
         }
+
+
+def why_unproven(auc: Estimate, faults: int) -> str:
+    """Say why a model has not been shown to have skill.
+
+    Parameters
+    ----------
+    auc : Estimate
+        Under repeated k-fold.
+    faults : int
+        Number of faulty wafers that it was measured on.
+
+    Returns
+    -------
+    str
+        Empty where there are enough faults for an interval to be trusted, and that of the AUC lies above one half.
+    """
+    if faults < TRUSTED_FAULTS:
+        return f"fewer than {TRUSTED_FAULTS} faulty wafers, which are wanted for an interval to be trusted"
+    if math.isnan(auc.value):
+        return f"the AUC is undefined ({auc.reason})"
+    # Enough faults are there, so no interval means that every draw gives the very same value.
+    if (auc.value if math.isnan(auc.low) else auc.low) <= METRICS["auc"].without_skill(math.nan):
+        return f"the interval of the AUC, {auc}, reaches one half, which is no skill"
+    return ""
+
+
+def folds_of(out_of_fold: pd.DataFrame) -> int:
+    """Return how many folds of repeated k-fold stand behind out-of-fold rows.
+
+    Parameters
+    ----------
+    out_of_fold : DataFrame of shape (n_tested, ...)
+        As `Evaluation.out_of_fold`.
+
+    Returns
+    -------
+    int
+        0 where there is no row of that protocol.
+    """
+    return int(out_of_fold.loc[out_of_fold["protocol"] == "repeated_k_fold", "fold"].nunique())
 
 
 def quality(out_of_fold: pd.DataFrame, *, seed: int) -> dict[str, dict[str, dict[str, Any]]]:
@@ -380,7 +473,8 @@ def evaluate(
     model : classifier
         Cloned for every fit, never fitted itself.
     repeats, folds : int
-        Of the repeated stratified k-fold protocol.
+        Of the repeated stratified k-fold protocol; fewer folds where one would hold fewer than two faulty, or passed,
+        wafers.
     seed : int
         Of the folds and the bootstrap. The result depends on nothing else, `n_jobs` included.
     n_jobs : int
@@ -398,12 +492,13 @@ def evaluate(
     NoFaults
         If no wafer of the table is faulty.
     TooFewFaults
-        If there are fewer than two faulty wafers per fold, or than the model itself asks for.
+        If there are fewer than `FEWEST_FAULTS` faulty, or passed, wafers, or than the model itself asks for.
     """
     y = table["faulty"].to_numpy(dtype=np.int_)
-    _require_faults(int(y.sum()), folds)
+    used = _folds_for(y, folds)
     features = table.drop(columns=["wafer", "batch", "faulty"], errors="ignore")
-    results = _run(model, features, y, list(_all_folds(y, repeats, folds, seed)), n_jobs, progress)
+    plan = list(_all_folds(y, repeats, used, seed))
+    results = _run(_Fit(model, _wanted_folds(model, y, folds, used)), features, y, plan, n_jobs, progress)
 
     out_of_fold = _out_of_fold(results, table)
     fits = pd.DataFrame([result.evidence(y) for result in results])
@@ -418,7 +513,8 @@ def evaluate(
         wafers=len(y),
         faults=int(y.sum()),
         repeats=repeats,
-        folds=folds,
+        folds=used,
+        asked_folds=folds,
         seed=seed,
     )
 
@@ -499,14 +595,43 @@ class _Result:
         }
 
 
-def _require_faults(faults: int, folds: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A model to be fitted, where the training wafers allow it `folds` of its own; 0: it decides by itself."""
+
+    model: Classifier
+    folds: int
+
+    def __call__(self, features: pd.DataFrame, y: NDArray[np.int_], rows: Rows) -> Classifier:
+        if not y[rows].any():
+            raise NoFaults(f"none of the {len(rows)} training wafers is faulty")
+        if self.folds:
+            check_faults(y[rows], self.folds)
+        fitted: Classifier = clone(self.model)
+        fitted.fit(features.iloc[rows], y[rows])
+        return fitted
+
+
+def _folds_for(y: NDArray[np.int_], asked: int) -> int:
+    faults = int(y.sum())
     if faults == 0:
         raise NoFaults("no wafer of the table is faulty; ingest batches that hold faulty wafers")
-    if faults < 2 * folds:
-        raise TooFewFaults(
-            f"{faults} faulty wafers are too few: {folds} folds need at least {2 * folds}, two each; "
-            "ingest more labelled batches or evaluate with fewer folds"
-        )
+    for count, kind in ((faults, "faulty"), (len(y) - faults, "passed")):
+        if count < FEWEST_FAULTS:
+            raise TooFewFaults(
+                f"{count} {kind} wafers of {len(y)} are too few to train and to say how good the model is: at least "
+                f"{FEWEST_FAULTS} are needed, for three folds of two each; ingest more labelled batches"
+            )
+    return min(asked, min(faults, len(y) - faults) // 2)
+
+
+def _wanted_folds(model: Classifier, y: NDArray[np.int_], asked: int, used: int) -> int:
+    """Return the folds that the model asks of every period, or 0 where the whole table does not allow as many."""
+    if not isinstance(model, FaultModel) or used < asked:
+        return 0
+    wanted = (model.config or ModelConfig()).folds
+    rarer = min(int(y.sum()), len(y) - int(y.sum()))
+    return wanted if rarer - math.ceil(rarer / used) >= 2 * wanted else 0
 
 
 def _all_folds(y: NDArray[np.int_], repeats: int, folds: int, seed: int) -> Iterator[_Fold]:
@@ -516,12 +641,17 @@ def _all_folds(y: NDArray[np.int_], repeats: int, folds: int, seed: int) -> Iter
         yield _Fold("repeated_k_fold", number // folds, number % folds, train, test)
     cut = int(len(y) * TRAINING_SHARE)
     yield _Fold("time_split", 0, 0, rows[:cut], rows[cut:])
-    for number, now in enumerate(range(REFIT_WINDOW, len(y), REFIT_EVERY)):
-        yield _Fold("rolling_refit", 0, number, rows[now - REFIT_WINDOW : now], rows[now : now + REFIT_EVERY])
+    window = REFIT_WINDOW if len(y) >= REFIT_WINDOW + REFIT_EVERY else len(y) // 2
+    for number, now in enumerate(range(window, len(y), _refit_every(window))):
+        yield _Fold("rolling_refit", 0, number, rows[now - window : now], rows[now : now + _refit_every(window)])
+
+
+def _refit_every(window: int) -> int:
+    return max(1, window * REFIT_EVERY // REFIT_WINDOW)
 
 
 def _run(
-    model: Classifier,
+    fit: _Fit,
     features: pd.DataFrame,
     y: NDArray[np.int_],
     folds: Sequence[_Fold],
@@ -530,7 +660,7 @@ def _run(
 ) -> list[_Result]:
     """Return the results in the order of `folds`."""
     results = []
-    tasks = (delayed(_test)(model, features, y, fold, os.getpid()) for fold in folds)
+    tasks = (delayed(_test)(fit, features, y, fold, os.getpid()) for fold in folds)
     # Processes: half of a small fit is Python, which threads would do one after the other (17 s against 32 s).
     try:
         for result in Parallel(n_jobs=n_jobs, return_as="generator")(tasks):
@@ -544,12 +674,12 @@ def _run(
     return results
 
 
-def _test(model: Classifier, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold, main: int) -> _Result:
+def _test(fit: _Fit, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold, main: int) -> _Result:
     if os.getpid() != main:
         _end_with(main)
     # One BLAS thread, so that processes do not compete and sums do not depend on the number of cores.
     with threadpool_limits(1, user_api="blas"):
-        return _fit_and_test(model, features, y, fold)
+        return _fit_and_test(fit, features, y, fold)
 
 
 @cache
@@ -564,12 +694,12 @@ def _end_with(main: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def _fit_and_test(model: Classifier, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold) -> _Result:
+def _fit_and_test(fit: _Fit, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold) -> _Result:
     try:
         if fold.protocol == "rolling_refit":
-            fitted, fold, note = _fit_recent(model, features, y, fold)
+            fitted, fold, note = _fit_recent(fit, features, y, fold)
         else:
-            fitted, note = _fit(model, features, y, fold.train), ""
+            fitted, note = fit(features, y, fold.train), ""
     except (NoFaults, TooFewFaults) as error:
         if fold.protocol == "repeated_k_fold":
             raise
@@ -584,28 +714,18 @@ def _fit_and_test(model: Classifier, features: pd.DataFrame, y: NDArray[np.int_]
     )
 
 
-def _fit(model: Classifier, features: pd.DataFrame, y: NDArray[np.int_], rows: Rows) -> Classifier:
-    if not y[rows].any():
-        raise NoFaults(f"none of the {len(rows)} training wafers is faulty")
-    fitted: Classifier = clone(model)
-    fitted.fit(features.iloc[rows], y[rows])
-    return fitted
-
-
-def _fit_recent(
-    model: Classifier, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold
-) -> tuple[Classifier, _Fold, str]:
+def _fit_recent(fit: _Fit, features: pd.DataFrame, y: NDArray[np.int_], fold: _Fold) -> tuple[Classifier, _Fold, str]:
     """Fit on the fold's window, reaching further back until the model finds it holds enough faults."""
-    train, why = fold.train, ""
+    train, why, window = fold.train, "", len(fold.train)
     while True:
         try:
-            fitted = _fit(model, features, y, train)
+            fitted = fit(features, y, train)
         except (NoFaults, TooFewFaults) as error:
             if train[0] == 0:
                 raise
-            train, why = np.arange(max(0, train[0] - REFIT_EVERY), train[-1] + 1), why or str(error)
+            train, why = np.arange(max(0, train[0] - _refit_every(window)), train[-1] + 1), why or str(error)
         else:
-            note = f"trained on the last {len(train)} wafers, because of the last {REFIT_WINDOW}: {why}" if why else ""
+            note = f"trained on the last {len(train)} wafers, because of the last {window}: {why}" if why else ""
             return fitted, replace(fold, train=train), note
 
 
@@ -634,7 +754,7 @@ def _out_of_fold(results: Sequence[_Result], table: pd.DataFrame) -> pd.DataFram
 
 def _why_untested(fits: pd.DataFrame) -> str:
     if fits.empty:
-        return f"the table holds no wafer after the first {REFIT_WINDOW}"
+        return "no wafer was tested under this protocol"
     return str(fits["note"].iloc[0])
 
 
@@ -681,6 +801,8 @@ class _Scored:
             return f"all of the {len(self.faulty)} tested wafers are faulty"
         if metric == "auc_within_100" and not _neighbours(self.row, self.faulty).nnz:
             return f"no faulty wafer has a passed one within {NEIGHBOURHOOD} wafers"
+        if metric == "auc_within_100" and self.row[-1] - self.row[0] < NEIGHBOURHOOD:
+            return f"the {len(self.row)} tested wafers are all within {NEIGHBOURHOOD}: it would be the AUC"
         return ""
 
     def unvarying(self, metric: str) -> str:

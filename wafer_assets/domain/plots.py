@@ -27,8 +27,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int_]
 
 _DPI = 120
-_BINS = 10  # of the probability, in the calibration
-_WINDOW = 100  # wafers that shares of faults over time are means of
+_BINS = 10  # of the probability, in the calibration; fewer where one would hold fewer than _IN_BIN wafers
+_IN_BIN = 20
+_WINDOW = 100  # wafers that shares of faults over time are means of, at most a quarter of those tested
 _INK, _MUTED, _BAND = "#1f3b57", "#8a8a8a", "#c9d6e3"
 _FAULT = "#c23b22"
 _MARKERS = "osD^vPX*"
@@ -95,18 +96,19 @@ def roc(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> bytes:
         A PNG; with words where the curve is undefined.
     """
     figure, axes = _canvas(6, 5.4)
-    if auc_missing := evaluation.metrics[protocol]["auc"].reason:
-        return _nothing(figure, axes, f"ROC: {auc_missing}")
+    auc = evaluation.metrics[protocol]["auc"]
+    if math.isnan(auc.value):
+        return _nothing(figure, axes, f"ROC: {auc.reason}")
     curve = evaluation.roc(protocol)
     axes.fill_between(100 * curve.x, 100 * curve.low, 100 * curve.high, color=_BAND, label="95% interval")
-    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=f"AUC {evaluation.metrics[protocol]['auc']}")
+    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=f"AUC {auc}")
     axes.plot([0, 100], [0, 100], linestyle=":", color=_MUTED, label="Without skill")
     axes.axvline(10, linestyle="--", linewidth=0.8, color=_MUTED)
     axes.annotate("10% false alarms", (10, 1), xytext=(4, 0), textcoords="offset points", color="#555555")
     axes.set(xlim=(0, 100), ylim=(0, 100), aspect="equal")
     axes.set_xlabel("False alarms (% of passed wafers)")
     axes.set_ylabel("Recall (% of faulty wafers found)")
-    axes.set_title(f"ROC, {_PROTOCOL_TITLES[protocol].lower()}")
+    _entitle(axes, f"ROC, {_PROTOCOL_TITLES[protocol].lower()}", evaluation, protocol)
     axes.legend(loc="lower right")
     return _png(figure)
 
@@ -127,18 +129,18 @@ def precision_recall(evaluation: Evaluation, protocol: str = "repeated_k_fold") 
         A PNG; with words where the curve is undefined.
     """
     figure, axes = _canvas(6.6, 4.8)
-    if missing := evaluation.metrics[protocol]["average_precision"].reason:
-        return _nothing(figure, axes, f"Precision and recall: {missing}")
+    average = evaluation.metrics[protocol]["average_precision"]
+    if math.isnan(average.value):
+        return _nothing(figure, axes, f"Precision and recall: {average.reason}")
     curve = evaluation.precision_recall(protocol)
     base = 100 * float(evaluation.predictions(protocol)["faulty"].mean())
     axes.fill_between(100 * curve.x, 100 * curve.low, 100 * curve.high, color=_BAND, label="95% interval")
-    label = f"Average precision {evaluation.metrics[protocol]['average_precision']}"
-    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=label)
+    axes.plot(100 * curve.x, 100 * curve.y, color=_INK, label=f"Average precision {average}")
     axes.axhline(base, linestyle=":", color=_FAULT, label=f"Without skill: {base:.1f}% of wafers are faulty")
     axes.set(xlim=(0, 100), ylim=(0, 101))
     axes.set_xlabel("Recall (% of faulty wafers found)")
     axes.set_ylabel("Precision (% of alarms that are faults)")
-    axes.set_title(f"Precision and recall, {_PROTOCOL_TITLES[protocol].lower()}")
+    _entitle(axes, f"Precision and recall, {_PROTOCOL_TITLES[protocol].lower()}", evaluation, protocol)
     axes.legend(loc="upper right")
     return _png(figure)
 
@@ -169,7 +171,8 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> by
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
         return _nothing(figure, axes, "Calibration: no wafer was tested")
-    bin_of = pd.qcut(wafers["probability"], _BINS, labels=False, duplicates="drop").fillna(0)
+    bins = min(_BINS, max(2, len(wafers) // _IN_BIN))
+    bin_of = pd.qcut(wafers["probability"], bins, labels=False, duplicates="drop").fillna(0)
     grouped = wafers.groupby(bin_of)
     predicted, count = grouped["probability"].mean(), grouped["faulty"].count()
     faults = grouped["faulty"].sum()
@@ -191,9 +194,12 @@ def calibration(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> by
     axes.set(xlim=(0, None), ylim=(0, top))
     axes.set_xlabel("Predicted probability of a fault (%)")
     axes.set_ylabel("Observed share of faults (%)")
-    axes.set_title(
+    _entitle(
+        axes,
         f"Calibration, {_PROTOCOL_TITLES[protocol].lower()}\n"
-        f"(numbers: faulty wafers of about {count.mean():.0f} in each bin)"
+        f"(numbers: faulty wafers of about {count.mean():.0f} in each bin)",
+        evaluation,
+        protocol,
     )
     axes.legend(loc="upper left")
     return _png(figure)
@@ -238,7 +244,7 @@ def probabilities(evaluation: Evaluation, protocol: str = "repeated_k_fold") -> 
     axes.set_xlim(0, None)
     axes.set_xlabel("Predicted probability of a fault (%)")
     axes.set_ylabel("Wafers (% of the group)")
-    axes.set_title(f"Predicted probabilities by outcome, {_PROTOCOL_TITLES[protocol].lower()}")
+    _entitle(axes, f"Predicted probabilities by outcome, {_PROTOCOL_TITLES[protocol].lower()}", evaluation, protocol)
     axes.legend(loc="upper right")
     return _png(figure)
 
@@ -317,19 +323,22 @@ def member_scores(scores: Mapping[str, Mapping[str, Estimate]]) -> bytes:
     axes.axvline(0.5, linestyle=":", color=_MUTED, label="Without skill")
     axes.set_yticks(range(len(scores)), list(scores))
     axes.set_ylim(len(scores) - 0.4, -0.6)
-    axes.set_xlabel("AUC (95% interval)")
+    bare = all(math.isnan(estimate.low) for by_member in scores.values() for estimate in by_member.values())
+    axes.set_xlabel("AUC out of fold (without interval)" if bare else "AUC (95% interval)")
     axes.set_title("AUC of the members per cluster")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return _png(figure)
 
 
-def promotion(differences: Mapping[str, Estimate]) -> bytes:
+def promotion(differences: Mapping[str, Estimate], basis: str = "") -> bytes:
     """Draw the differences that decide on a promotion.
 
     Parameters
     ----------
     differences : mapping of str -> Estimate
         Challenger minus what it is held against, by name of the condition.
+    basis : str
+        What they rest on; see `promotion.Decision.basis`.
 
     Returns
     -------
@@ -338,14 +347,14 @@ def promotion(differences: Mapping[str, Estimate]) -> bytes:
     """
     figure, axes = _canvas(8, 1.5 + 0.45 * max(len(differences), 1))
     if not differences:
-        return _nothing(figure, axes, "Promotion: nothing could be compared")
+        return _nothing(figure, axes, f"Promotion: nothing could be compared\n{basis}")
     for position, estimate in enumerate(differences.values()):
         _interval(axes, estimate, position, "o", _INK)
     axes.axvline(0, linestyle=":", color=_MUTED)
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)
     axes.set_xlabel("Challenger minus reference (95% interval)")
-    axes.set_title("What decides on the promotion")
+    axes.set_title(f"What decides on the promotion{basis and chr(10)}{basis}")
     return _png(figure)
 
 
@@ -368,19 +377,20 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit") -> bytes:
     wafers = _per_wafer(evaluation, protocol)
     if wafers.empty:
         return _nothing(figure, axes, "Faults over time: no wafer was tested")
-    row = wafers["row"] + 1
+    row, window = wafers["row"] + 1, min(_WINDOW, max(2, len(wafers) // 4))
     axes.plot(row, 100 * wafers["probability"], ".", color=_BAND, markersize=3, label="Predicted, one wafer")
+    top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
     for column, style, name in (("probability", "-", "Predicted"), ("faulty", "--", "Real")):
-        mean = 100 * wafers[column].rolling(_WINDOW, min_periods=_WINDOW // 2).mean()
+        mean = 100 * wafers[column].rolling(window, min_periods=window // 2).mean()
+        top = max(top, float(mean.max()))  # of few wafers, a mean reaches far
         axes.plot(
             row,
             mean,
             style,
             color=_INK if column == "probability" else _FAULT,
-            label=f"{name}, mean of {_WINDOW} wafers",
+            label=f"{name}, mean of {window} wafers",
         )
     faulty = wafers[wafers["faulty"] == 1]
-    top = float(max(np.quantile(100 * wafers["probability"], 0.99), 20))
     axes.plot(
         faulty["row"] + 1,
         np.full(len(faulty), -0.03 * top),
@@ -392,7 +402,7 @@ def over_time(evaluation: Evaluation, protocol: str = "rolling_refit") -> bytes:
     axes.set(ylim=(-0.07 * top, 1.05 * top), xlim=(0, evaluation.wafers))
     axes.set_xlabel("Wafer in time order")
     axes.set_ylabel("Probability of a fault (%)")
-    axes.set_title(f"Faults over time, {_PROTOCOL_TITLES[protocol].lower()}")
+    _entitle(axes, f"Faults over time, {_PROTOCOL_TITLES[protocol].lower()}", evaluation, protocol)
     axes.legend(loc="upper right", ncols=2, fontsize=9)
     return _png(figure)
 
@@ -416,6 +426,11 @@ def metrics(evaluation: Evaluation) -> bytes:
     figure = Figure(figsize=(10.4, 6.6), dpi=_DPI, layout="constrained")
     panels = figure.subplots(math.ceil(len(METRICS) / columns), columns).ravel()
     frame = evaluation.as_frame()
+    tested = frame.drop_duplicates("protocol").set_index("protocol")
+    rows = [
+        f"{_PROTOCOL_TITLES[protocol]}\n{of.tested_faults:,} of {of.tested_wafers:,} faulty"
+        for protocol, of in zip(tested.index, tested.itertuples(), strict=True)
+    ]
     for panel, (name, metric) in zip(panels, METRICS.items(), strict=False):
         for position, (protocol, estimates) in enumerate(evaluation.metrics.items()):
             _interval(panel, estimates[name], position, _PROTOCOL_STYLES[protocol], _INK)
@@ -424,17 +439,27 @@ def metrics(evaluation: Evaluation) -> bytes:
                 panel.plot([chance, chance], [position - 0.42, position + 0.42], ":", color=_FAULT, linewidth=1.6)
         panel.set_title(f"{metric.title}\n{metric.direction}", fontsize=10)
         first_column = panel in panels[::columns]
-        panel.set_yticks(
-            range(len(PROTOCOLS)), list(_PROTOCOL_TITLES.values()) if first_column else [""] * len(PROTOCOLS)
-        )
+        panel.set_yticks(range(len(PROTOCOLS)), rows if first_column else [""] * len(PROTOCOLS), fontsize=8.5)
         panel.set_ylim(len(PROTOCOLS) - 0.5, -0.5)
         panel.margins(x=0.12)
         panel.locator_params(axis="x", nbins=5)
         panel.grid(axis="x", color="#e6e6e6")
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Quality with 95% intervals; dotted: a model without skill", fontsize=12)
+    figure.suptitle(
+        f"Quality with 95% intervals; dotted: a model without skill\n{_stated(evaluation, 'repeated_k_fold')}",
+        fontsize=12,
+    )
     return _png(figure)
+
+
+def _stated(evaluation: Evaluation, protocol: str) -> str:
+    return f"{'unproven: ' if evaluation.unproven else ''}{evaluation.tested(protocol)}"
+
+
+def _entitle(axes: Axes, title: str, evaluation: Evaluation, protocol: str) -> None:
+    """Write the title, and below it what the figures rest on."""
+    axes.set_title(f"{title}\n{_stated(evaluation, protocol)}", fontsize=11)
 
 
 def _canvas(width: float, height: float) -> tuple[Figure, Axes]:

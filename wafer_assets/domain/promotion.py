@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wafer_assets.domain.evaluation import Estimate, paired_difference
+from wafer_assets.domain.evaluation import TRUSTED_FAULTS, Estimate, paired_difference
 
-MIN_FAULTS = 20
-"""Faulty wafers, and passed ones, to judge by: with 17 faults a 95% interval covers the truth in 88% of cases
-only (`wafer_assets.domain.evaluation`). Ten folds ask for as many."""
+MIN_FAULTS = TRUSTED_FAULTS
+"""Faulty wafers, and passed ones, to judge by."""
 
 MIN_COMMON_SHARE = 0.5
 """Share of the challenger's wafers that the champion must know: the rest would decide without having been asked."""
@@ -89,6 +88,11 @@ class Decision:
     gates: tuple[Gate, ...]
     wafers: int
     faults: int
+
+    @property
+    def basis(self) -> str:
+        """What the decision rests on, in words: to be stated wherever its figures are shown."""
+        return f"{self.faults:,} of {self.wafers:,} compared wafers faulty"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the decision as plain JSON values; an undefined number is None."""

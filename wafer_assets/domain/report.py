@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from wafer_assets.domain.config import ModelConfig
-from wafer_assets.domain.evaluation import METRICS, PROTOCOLS, Estimate
+from wafer_assets.domain.evaluation import METRICS, PROTOCOLS, Estimate, why_unproven
 from wafer_assets.domain.scoring import readings_of
 
 if TYPE_CHECKING:
@@ -49,8 +49,18 @@ _CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
 )
 
 
+AGAINST_RULE = "promoted by hand against the promotion rule"
+
+
 def batch_report(
-    bundle: Bundle, scores: Scores, batch: str, wafers: pd.DataFrame, version: int, model_name: str
+    bundle: Bundle,
+    scores: Scores,
+    batch: str,
+    wafers: pd.DataFrame,
+    version: int,
+    model_name: str,
+    *,
+    against_rule: bool = False,
 ) -> bytes:
     """Say which wafers of a batch to inspect, and why.
 
@@ -68,11 +78,13 @@ def batch_report(
         Of the registered model.
     model_name : str
         Of the registered model.
+    against_rule : bool
+        Whether the version was promoted by hand although the promotion rule did not pass it.
 
     Returns
     -------
     bytes
-        An HTML page in UTF-8.
+        An HTML page in UTF-8; it says so where the model is unproven (`evaluation.why_unproven`).
     """
     rows, config = scores.rows, bundle.model.config or ModelConfig()
     probability, alarm = rows["probability"].to_numpy(), rows["faulty"].to_numpy(dtype=np.bool_)
@@ -92,11 +104,11 @@ def batch_report(
         half_bar=_HALF_BAR,
         map=_map(bundle, scores, names, order),
         missing=_missing(bundle, wafers, names),
-        card=_card(bundle, version, model_name),
+        card=_card(bundle, version, model_name, against_rule),
     )
 
 
-def model_card(bundle: Bundle, version: int, model_name: str) -> bytes:
+def model_card(bundle: Bundle, version: int, model_name: str, *, against_rule: bool = False) -> bytes:
     """Say what a bundle is for, what it was made of, how good it is and what it cannot do.
 
     Parameters
@@ -107,13 +119,15 @@ def model_card(bundle: Bundle, version: int, model_name: str) -> bytes:
         Of the registered model.
     model_name : str
         Of the registered model.
+    against_rule : bool
+        Whether the version was promoted by hand although the promotion rule did not pass it.
 
     Returns
     -------
     bytes
-        An HTML page in UTF-8.
+        An HTML page in UTF-8; it says so where the model is unproven (`evaluation.why_unproven`).
     """
-    return _page("model.html.j2", card=_card(bundle, version, model_name))
+    return _page("model.html.j2", card=_card(bundle, version, model_name, against_rule))
 
 
 @cache
@@ -344,7 +358,7 @@ def _ticks(low: float, high: float) -> list[float]:
 # --- The bundle ---
 
 
-def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
+def _card(bundle: Bundle, version: int, model_name: str, against_rule: bool) -> dict[str, Any]:
     """Put the bundle's card in the order and the words of a page; what was not recorded is said to be so."""
     card, model = bundle.card, bundle.model
     config = model.config or ModelConfig()
@@ -366,6 +380,8 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
         "faults": faults,
         "share": share,
         "table_hash": card.get("table_hash"),
+        "basis": _basis(card),
+        "unproven": _unproven(card, against_rule),
         "protocols": [
             {"name": _protocol(name), "meaning": PROTOCOLS.get(name, "")} for name in _known_first(quality, PROTOCOLS)
         ],
@@ -386,6 +402,21 @@ def _card(bundle: Bundle, version: int, model_name: str) -> dict[str, Any]:
         ],
         "strongest": [_sensor(entry) for entry in card.get("strongest_sensors") or ()],
     }
+
+
+def _basis(card: Mapping[str, Any]) -> str:
+    """Say what the figures rest on: numbers of faults and of folds."""
+    faults, folds = card.get("faults"), card.get("folds")
+    return f"{_count(faults)} faults, folds {_count(folds)}"
+
+
+def _unproven(card: Mapping[str, Any], against_rule: bool) -> str:
+    """Say why the model has not been shown to have skill; empty where it has, or where nothing is recorded."""
+    reasons = [AGAINST_RULE] if against_rule else []
+    auc, faults = ((card.get("quality") or {}).get("repeated_k_fold") or {}).get("auc"), card.get("faults")
+    if auc is not None and faults is not None and (why := why_unproven(_estimate(auc), faults)):
+        reasons += [why, f"AUC {_estimate(auc)} under repeated k-fold"]
+    return "; ".join(reasons)
 
 
 def _sensor(entry: str | Mapping[str, Any]) -> dict[str, str]:

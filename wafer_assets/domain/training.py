@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 MemberName = Literal["xgboost", "random_forest"]
 LEAST_SLOPE = 0.01
+FEWEST_FOLDS = 2
 MEMBERS: tuple[MemberName, ...] = ("xgboost", "random_forest")
 
 
@@ -72,6 +73,12 @@ class TooFewFaults(FitError):
     """Too few wafers of one kind for an honest out-of-fold margin."""
 
     code = "too_few_faults"
+
+
+class NothingVaries(FitError):
+    """No sensor has readings that differ between wafers."""
+
+    code = "nothing_varies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +301,31 @@ def check_faults(y: Labels, folds: int) -> None:
             )
 
 
+def folds_for(y: Labels, asked: int) -> int:
+    """Return how many folds the faulty and the passed wafers allow: two of each kind in every fold.
+
+    Parameters
+    ----------
+    y : int ndarray of shape (n_wafers,)
+        1 for faulty and 0 for passed.
+    asked : int
+        Folds of the cross-fitting that are wanted.
+
+    Returns
+    -------
+    int
+        At least `FEWEST_FOLDS`, at most `asked`.
+
+    Raises
+    ------
+    WrongLabels, NoFaults, TooFewFaults
+        See `check_faults`, with `FEWEST_FOLDS` folds.
+    """
+    check_faults(y, FEWEST_FOLDS)
+    faults = int(np.sum(y))
+    return min(asked, min(faults, len(y) - faults) // 2)
+
+
 def fit_preprocessor(X: pd.DataFrame, config: ModelConfig) -> Preprocessor:
     """Fit the preprocessing; its `transform` makes the features.
 
@@ -313,8 +345,16 @@ def fit_preprocessor(X: pd.DataFrame, config: ModelConfig) -> Preprocessor:
     ------
     WrongSensors
         If `X` is not a table of named sensors with finite numbers or NaN.
+    NothingVaries
+        If no sensor is left to learn from.
     """
-    return Preprocessor(max_missing=config.max_missing, min_missing=config.min_missing, clip=config.clip).fit(X)
+    fitted = Preprocessor(max_missing=config.max_missing, min_missing=config.min_missing, clip=config.clip).fit(X)
+    if not len(fitted.sensors_):
+        raise NothingVaries(
+            f"Each of the {X.shape[1]} sensors is constant, or missing on more than {config.max_missing:.0%} of the "
+            f"{len(X)} wafers, so there is nothing to learn from. Add labelled batches whose readings differ."
+        )
+    return fitted
 
 
 def find_elbow(features: pd.DataFrame, config: ModelConfig) -> Elbow:
@@ -384,10 +424,9 @@ def fit_members(features: pd.DataFrame, y: Labels, config: ModelConfig, n_jobs: 
     Raises
     ------
     WrongLabels, NoFaults, TooFewFaults
-        See `check_faults`.
+        See `folds_for`.
     """
-    check_faults(y, config.folds)
-    members, out_of_fold = _cross_fit(features.to_numpy(), y, config, n_jobs)
+    members, out_of_fold = _cross_fit(features.to_numpy(), y, folds_for(y, config.folds), config, n_jobs)
     return GroupModels(None, len(y), int(y.sum()), 1.0, members, out_of_fold)
 
 
@@ -396,7 +435,8 @@ def fit_cluster(
 ) -> GroupModels:
     """Fit the members of one cluster.
 
-    A cluster with fewer than two faulty (or passed) wafers per fold gets none: the global ones speak for it.
+    A cluster with fewer than two faulty (or passed) wafers in each of the folds that the global models have gets
+    none: the global ones speak for it.
 
     Parameters
     ----------
@@ -417,13 +457,18 @@ def fit_cluster(
     -------
     GroupModels
         Weighted faults / (faults + shrinkage), or 0 without members.
+
+    Raises
+    ------
+    WrongLabels, NoFaults, TooFewFaults
+        See `folds_for`, of all wafers.
     """
-    rows = labels == cluster
+    rows, folds = labels == cluster, folds_for(y, config.folds)
     own = y[rows]
     faults = int(own.sum())
-    if min(faults, len(own) - faults) < 2 * config.folds:
+    if min(faults, len(own) - faults) < 2 * folds:
         return GroupModels(cluster, len(own), faults, 0.0, None, {})
-    members, out_of_fold = _cross_fit(features.to_numpy()[rows], own, config, n_jobs)
+    members, out_of_fold = _cross_fit(features.to_numpy()[rows], own, folds, config, n_jobs)
     return GroupModels(cluster, len(own), faults, faults / (faults + config.shrinkage), members, out_of_fold)
 
 
@@ -566,7 +611,9 @@ class FaultModel(ClassifierMixin, BaseEstimator):
         WrongLabels
             If `y` is not one label for each wafer, 0 or 1.
         NoFaults, TooFewFaults
-            See `check_faults`.
+            See `folds_for`.
+        NothingVaries
+            See `fit_preprocessor`.
         WrongSensors
             If `X` is not a table of named sensors with finite numbers or NaN.
         """
@@ -574,7 +621,7 @@ class FaultModel(ClassifierMixin, BaseEstimator):
         faulty = np.asarray(y, dtype=np.int_)
         if faulty.shape != (len(X),):
             raise WrongLabels(f"Expected {len(X)} labels, one for each wafer, found shape {faulty.shape}.")
-        check_faults(faulty, config.folds)
+        folds_for(faulty, config.folds)  # refuses before the long part
         preprocessor = fit_preprocessor(X, config)
         features = preprocessor.transform(X)
         clusterer = fit_clusterer(features, config.k or find_elbow(features, config).k, config)
@@ -758,10 +805,10 @@ def _platt(margins: Margins, y: Labels) -> tuple[float, float]:
 
 
 def _cross_fit(
-    features: NDArray[np.float32], y: Labels, config: ModelConfig, n_jobs: int
+    features: NDArray[np.float32], y: Labels, n_folds: int, config: ModelConfig, n_jobs: int
 ) -> tuple[Members, dict[MemberName, Margins]]:
     """Fit every member once without each fold, and keep the margins of the rows left out."""
-    folds = list(StratifiedKFold(config.folds, shuffle=True, random_state=config.seed).split(y, y))
+    folds = list(StratifiedKFold(n_folds, shuffle=True, random_state=config.seed).split(y, y))
 
     def fit_fold(fold: int) -> dict[MemberName, Learner]:
         rows = folds[fold][0]
@@ -772,7 +819,7 @@ def _cross_fit(
 
     # Threads: the learners release the interpreter, and the features are not copied.
     fitted: list[dict[MemberName, Learner]] = Parallel(n_jobs=n_jobs, prefer="threads")(
-        delayed(fit_fold)(fold) for fold in range(config.folds)
+        delayed(fit_fold)(fold) for fold in range(n_folds)
     )
     out_of_fold = {name: np.empty(len(y)) for name in MEMBERS}
     for learners, (_, left_out) in zip(fitted, folds, strict=True):

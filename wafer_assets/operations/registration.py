@@ -86,13 +86,14 @@ def make_bundle_of(pieces: Pieces, schema: BatchSchema, config: "ModelConfig", t
 
 
 def _card(pieces: Pieces, config: "ModelConfig", table_hash: str, threshold: float) -> dict[str, Any]:
-    from wafer_assets.domain.evaluation import quality
+    from wafer_assets.domain.evaluation import folds_of, quality
 
     return {
         "table_hash": table_hash,
         "batches": batches_of(pieces.table),
         "wafers": len(pieces.table),
         "faults": int(pieces.labels["faulty"].sum()),
+        "folds": folds_of(pieces.out_of_fold),
         "policy": config.policy,
         "threshold": threshold,
         "config": config.model_dump(),
