@@ -114,7 +114,7 @@ def test_the_shipped_line_is_inferred_from_its_files() -> None:
     files = {
         f"{feed}/{batch.name}": batch.content
         for feed, seed in (("training", 1), ("prediction", 2))
-        for batch in simulate_batches(3, line=feed, seed=seed)  # type: ignore[arg-type]
+        for batch in simulate_batches(3, feed=feed, seed=seed)  # type: ignore[arg-type]
     }
     inferred, schema = infer_line("secom", files), load_schema("training")
 
