@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.lines import SHIPPED
+from schemas.lines import FEEDS, SHIPPED
 from schemas.loader import load_schema
 from tests.shell import call, require_documented
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
@@ -76,3 +76,53 @@ def test_a_line_that_is_not_there_is_answered_with_those_that_are() -> None:
     refused = call("lines", "show", "metal")
     assert refused.exit_code == 1
     assert "there are secom" in refused.stderr
+
+
+def samples(folder: Path) -> list[Path]:
+    """Write files of both feeds to a folder each."""
+    folders = []
+    for feed in FEEDS:
+        into = folder / feed
+        into.mkdir()
+        first = 1 if feed == "training" else 201
+        for batch in simulate_batches(2, 60, feed=feed, seed=3, first_wafer=first, fault_rate=0.2):
+            (into / batch.name).write_bytes(batch.content)
+        folders.append(into)
+    return folders
+
+
+def test_a_line_is_made_from_samples_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled, unlabelled = samples(tmp_path)
+    out = tmp_path / "lines"
+    made = call("lines", "new", "mine", "--from", labelled, "--from", unlabelled, "--out", out)
+    assert made.exit_code == 0, made.output
+    assert "4 of 4 samples keep to it" in made.stderr
+    assert "Decide: Which spelling" in made.stderr
+    assert sorted(file.name for file in (out / "mine").iterdir()) == [
+        "line.yaml",
+        "schema_prediction.json",
+        "schema_training.json",
+    ]
+    assert [file.name for file in out.iterdir()] == ["mine"]
+    monkeypatch.setenv("WAFER_LINES", str(out))
+    assert [item["line"] for item in json.loads(call("lines", "list", "--json").stdout)] == ["mine", "secom"]
+
+    again = call("lines", "new", "mine", "--from", labelled)
+    assert again.exit_code == 2
+    assert "is there already" in again.stderr
+
+
+def test_what_no_line_can_be_made_of_leaves_nothing_behind(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.csv"
+    notes.write_text("not a table\n")
+    out = tmp_path / "lines"
+    refused = call("lines", "new", "mine", "--from", notes, "--out", out)
+    assert refused.exit_code == 1
+    assert "notes.csv" in refused.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("arguments", [["Mine", "--out", "lines"], ["mine"]], ids=["no identifier", "no folder"])
+def test_a_line_needs_a_name_and_a_place(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    assert call("lines", "new", *arguments, "--from", tmp_path / "a.csv").exit_code == 2

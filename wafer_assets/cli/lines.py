@@ -1,5 +1,6 @@
 """`wafer lines`: which production lines are declared, what each says, and whether a folder or a file keeps to it."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,12 +8,18 @@ import click
 
 from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import feed_option, json_option
+from wafer_assets.cli.options import OutFolder, feed_option, json_option
 from wafer_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from schemas.lines import Line, Lines
     from schemas.loader import Feed
+
+
+def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]{0,31}", name):
+        raise click.BadParameter(f"{name!r}: small letters, digits and _, 32 at most, a letter first.")
+    return name
 
 
 @click.group(cls=Group)
@@ -119,6 +126,54 @@ def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
         raise click.ClickException(f"{refused} of {len(files)} files would be refused.")
     if not files:
         console.print(f"The folder of {name} says all that a line needs.")
+
+
+@lines.command()
+@click.argument("name", metavar="NAME", callback=_new_name)
+@click.option(
+    "--from",
+    "paths",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    required=True,
+    help="Sample files of both feeds, or folders of them; may be repeated.",
+)
+@click.option(
+    "--out",
+    type=OutFolder(),
+    help="Folder of lines to write the new one into; by default the one that WAFER_LINES names.",
+)
+def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
+    """Make the folder of the line NAME from sample files, with a comment on every guess.
+
+    It infers names, columns, labels, ranges, codes and sampled sensors, says what a person must decide, and checks
+    the samples against what it wrote. Nothing is overwritten.
+
+      wafer lines new metal_etch --from labelled --from to-score --out lines
+    """
+    from schemas.loader import BatchSchema
+    from wafer_assets.domain.contract import Refused, validate
+    from wafer_assets.operations.landing import files_of
+    from wafer_assets.operations.lines import new_line
+
+    folder = out or load_settings().lines
+    if folder is None:
+        raise click.UsageError("Say with --out, or with WAFER_LINES, which folder of lines it belongs to.")
+    if (folder / name).exists():
+        raise click.UsageError(f"{folder / name} is there already: take another name, or change it by hand.")
+    files = files_of(paths)
+    line, inferred = new_line(folder, name, files)
+    output.print(str(folder / name), soft_wrap=True)
+    for decision in inferred.decisions:
+        console.print(f"Decide: {decision}")
+    refused = 0
+    for file in files:
+        feed: Feed = "training" if file.name in inferred.labelled else "prediction"
+        verdict = validate(file.name, file.read_bytes(), BatchSchema.of(line, feed))
+        if isinstance(verdict, Refused):
+            refused += 1
+            console.print(f"{file}: {verdict.reasons[0].message}")
+    console.print(f"{len(files) - refused} of {len(files)} samples keep to it. `wafer lines check {name}` looks again.")
 
 
 def _declared() -> "Lines":

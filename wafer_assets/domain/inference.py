@@ -662,7 +662,8 @@ def _columns(inferred: Inferred) -> Iterator[str]:
     yield "sensors:"
     yield '  default: {unit: "", share: 0.5}'
     for sensor in inferred.sensors.values():
-        fields = [f"share: {math.floor(100 * sensor.share) / 100:g}"]
+        # A sensor that the sample never shows has no share that could be told.
+        fields = [f"share: {max(math.floor(100 * sensor.share), 1) / 100:g}"] if sensor.share else []
         if sensor.optional.value:
             fields.insert(0, "optional: true")
         if sensor.usual.value:
