@@ -30,8 +30,10 @@ def test_every_wafer_is_tested_once_a_repeat_by_a_model_that_had_not_seen_it(
 
 
 def test_quality_is_a_table_of_every_metric_under_every_protocol(trained: Made) -> None:
-    header, _, *rows = trained.metadata("evaluation")["quality"].splitlines()
-    assert header == "| metric | " + " | ".join(PROTOCOLS) + " |"
+    basis, _, header, _, *rows = trained.metadata("evaluation")["quality"].splitlines()
+    assert basis.endswith(f"{trained.metadata('evaluation')['figures']['basis']}.")
+    assert [column.split(" (")[0] for column in header.strip("| ").split(" | ")] == ["metric", *PROTOCOLS]
+    assert all("faulty" in column for column in header.strip("| ").split(" | ")[1:])
     assert [row.split(" | ")[0] for row in rows] == [f"| {metric.title}" for metric in METRICS.values()]
 
 
@@ -48,10 +50,9 @@ def test_the_figures_are_told_with_the_settings_they_were_measured_with(trained:
 
 def test_what_cannot_be_measured_on_a_short_line_is_left_out_and_explained(trained: Made) -> None:
     facts = trained.metadata("evaluation")
-    undefined = facts["figures"]["metrics"]["rolling_refit"]["auc"]
+    undefined = facts["figures"]["metrics"]["time_split"]["auc_within_100"]
     assert undefined["value"] is None
-    assert undefined["reason"]
-    assert "rolling_refit_auc" not in facts
+    assert "tested wafers are all within 100" in undefined["reason"]
     assert not any(isinstance(value, float) and math.isnan(value) for value in facts.values())
 
 
@@ -70,7 +71,7 @@ def test_mlflow_has_the_metrics_with_their_intervals_and_no_undefined_one(traine
     auc = trained.metadata("evaluation")["figures"]["metrics"]["repeated_k_fold"]["auc"]
     for suffix, value in (("", auc["value"]), (".low", auc["low"]), (".high", auc["high"])):
         assert logged[f"repeated_k_fold.auc{suffix}"] == value
-    assert "rolling_refit.auc" not in logged
+    assert "time_split.auc_within_100" not in logged
     assert not any(math.isnan(value) for value in logged.values())
 
 

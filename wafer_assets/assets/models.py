@@ -86,8 +86,10 @@ def collect_groups(
     }
     plot = plots.member_scores(
         {
-            title: {score.member: Estimate(score.auc) for score in members}
-            for title, (_, members) in scores.items()
+            f"{title}\n{group.n_faults} of {group.n_wafers} faulty": {
+                score.member: Estimate(score.auc) for score in members
+            }
+            for title, (group, members) in scores.items()
             if members
         }
     )

@@ -322,8 +322,12 @@ def folds_for(y: Labels, asked: int) -> int:
         See `check_faults`, with `FEWEST_FOLDS` folds.
     """
     check_faults(y, FEWEST_FOLDS)
+    return _folds_allowed(y, asked)
+
+
+def _folds_allowed(y: Labels, asked: int) -> int:
     faults = int(np.sum(y))
-    return min(asked, min(faults, len(y) - faults) // 2)
+    return max(FEWEST_FOLDS, min(asked, min(faults, len(y) - faults) // 2))
 
 
 def fit_preprocessor(X: pd.DataFrame, config: ModelConfig) -> Preprocessor:
@@ -457,13 +461,8 @@ def fit_cluster(
     -------
     GroupModels
         Weighted faults / (faults + shrinkage), or 0 without members.
-
-    Raises
-    ------
-    WrongLabels, NoFaults, TooFewFaults
-        See `folds_for`, of all wafers.
     """
-    rows, folds = labels == cluster, folds_for(y, config.folds)
+    rows, folds = labels == cluster, _folds_allowed(y, config.folds)
     own = y[rows]
     faults = int(own.sum())
     if min(faults, len(own) - faults) < 2 * folds:
