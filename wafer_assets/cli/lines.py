@@ -168,7 +168,7 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
         console.print(f"Decide: {decision}")
     refused = 0
     for file in files:
-        feed: Feed = "training" if file.name in inferred.labelled else "prediction"
+        feed: Feed = "training" if str(file) in inferred.labelled else "prediction"
         verdict = validate(file.name, file.read_bytes(), BatchSchema.of(line, feed))
         if isinstance(verdict, Refused):
             refused += 1

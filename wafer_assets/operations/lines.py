@@ -17,7 +17,7 @@ class NewLine:
     Attributes
     ----------
     labelled
-        Names of the sample files that have labels.
+        Paths of the sample files that have labels.
     decisions
         What a person must decide.
     """
@@ -47,7 +47,7 @@ def new_line(folder: Path, name: str, files: Sequence[Path]) -> tuple[Line, NewL
     FileExistsError
         The line is there.
     """
-    inferred = infer_line(name, {file.name: file.read_bytes() for file in files})
+    inferred = infer_line(name, {str(file): file.read_bytes() for file in files})
     folder.mkdir(parents=True, exist_ok=True)
     hidden = Path(mkdtemp(dir=folder, prefix="."))  # hidden folders are no lines
     made = hidden / name
