@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WAFER := $(BIN)/wafer
-PYTEST := $(BIN)/pytest --numprocesses=2 --dist=worksteal
+PYTEST := $(BIN)/pytest --numprocesses=3 --dist=worksteal
 BATCHES ?=
 PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
