@@ -304,6 +304,7 @@ def run_processes(home: Path) -> list[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tmp_path: Path) -> None:
     files = good_files(200) | bad_files(5)
     home = dagster_home(Settings(state_dir=tmp_path / "instance"))
@@ -336,7 +337,7 @@ def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tm
         cut_off = retried()
 
         with daemon(home, environment_of_daemon(settings)):
-            wait_until(all_told, seconds=180, look_every=1)
+            wait_until(all_told, seconds=300, look_every=1)
         failed = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))}
         assert failed >= cut_off
     require_invariants(settings, files)
