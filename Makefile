@@ -54,7 +54,7 @@ unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
 	@$(PYTEST) -m 'not slow' $(ARGS)
 
 test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
-	@$(BIN)/pytest --numprocesses=2 --dist=worksteal -m slow $(ARGS)
+	@$(PYTEST) --numprocesses=2 -m slow $(ARGS)
 
 test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
 	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)

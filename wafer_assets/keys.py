@@ -30,14 +30,19 @@ def landing_key(feed: Feed, name: str) -> str:
     return f"{feed}/{name}"
 
 
+def lake_folder(feed: Feed, asset: str) -> str:
+    """Return the prefix in the lake bucket of an asset that keeps objects per batch or version."""
+    return f"{feed}/{asset}/"
+
+
 def validated_key(feed: Feed, batch: str) -> str:
     """Return the key of an accepted batch in the lake bucket."""
-    return f"{feed}/validated_batches/{batch}"
+    return f"{lake_folder(feed, 'validated_batches')}{batch}"
 
 
 def quarantine_folder(feed: Feed, batch: str) -> str:
     """Return the prefix in the lake bucket that holds a refused file and its `reasons.json`."""
-    return f"{feed}/quarantined_batches/{batch}/"
+    return f"{lake_folder(feed, 'quarantined_batches')}{batch}/"
 
 
 def value_key(asset: dg.AssetKey, extension: str, partition: str | None = None) -> str:
@@ -52,18 +57,20 @@ def training_folder(training: str) -> str:
 
 def prediction_key(batch: str) -> str:
     """Return the key in the lake bucket of a batch's predictions."""
-    return f"prediction/predictions/{batch}"
+    return f"{lake_folder('prediction', 'predictions')}{batch}"
 
 
 def report_key(batch: str) -> str:
     """Return the key in the lake bucket of a batch's report."""
-    return f"prediction/reports/{batch.removesuffix('.csv')}.html"
+    return f"{REPORTS}{batch.removesuffix('.csv')}.html"
 
 
 def model_card_key(version: int) -> str:
     """Return the key in the lake bucket of the page that describes a version of the model."""
-    return f"training/model_bundle/cards/{version}.html"
+    return f"{MODEL_CARDS}{version}.html"
 
 
-PAGES = ("prediction/reports/", "training/model_bundle/cards/")
+REPORTS = lake_folder("prediction", "reports")
+MODEL_CARDS = lake_folder("training", "model_bundle/cards")
+PAGES = (REPORTS, MODEL_CARDS)
 """Prefixes in the lake bucket of the pages that people open."""

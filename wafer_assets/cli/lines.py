@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    if not re.fullmatch("[a-z][a-z0-9_]{0,31}", name):
+    from schemas.lines import IDENTIFIER
+
+    if not re.fullmatch(IDENTIFIER, name):
         raise click.BadParameter(f"{name!r}: small letters, digits and _, 32 at most, a letter first.")
     return name
 
@@ -72,8 +74,8 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         print_json(line.model_dump(mode="json", by_alias=True, exclude={"training", "prediction"}))
         return
-    optional = [sensor for sensor in _sensors(line) if line.sensor(sensor).optional]
-    ranged = [sensor for sensor in _sensors(line) if line.sensor(sensor).valid or line.sensor(sensor).usual]
+    sensors = [line.sensor(name) for name in _sensors(line)]
+    optional, ranged = sum(each.optional for each in sensors), sum(bool(each.valid or each.usual) for each in sensors)
     files = line.files
     rows: list[tuple[str, object]] = [
         ("title", line.title),
@@ -87,7 +89,7 @@ def show(name: str, as_json: bool) -> None:
         ("faulty", ", ".join(line.labels.faulty)),
         ("not measured", ", ".join(["an empty cell", *line.missing])),
         ("order of wafers", line.order),
-        ("sensors", f"{len(_sensors(line))}, of which {len(optional)} are optional and {len(ranged)} have a range"),
+        ("sensors", f"{len(sensors)}, of which {optional} are optional and {ranged} have a range"),
         ("context", ", ".join(line.context) or "none"),
         ("alarms", _policy(line)),
     ]
@@ -191,9 +193,10 @@ def _line(name: str) -> "Line":
     raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
 
 
-def _sensors(line: "Line") -> list[str]:
-    columns: dict[str, Any] = dict(line.prediction.columns)
-    return [name for name, kind in columns.items() if kind == "float" and name not in line.context]
+def _sensors(line: "Line") -> tuple[str, ...]:
+    from schemas.loader import BatchSchema
+
+    return BatchSchema.of(line, "prediction").sensors
 
 
 def _policy(line: "Line") -> str:

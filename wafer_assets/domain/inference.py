@@ -19,19 +19,17 @@ from datetime import datetime
 from itertools import pairwise, product
 from typing import Generic, Literal, TypeVar
 
+from schemas.lines import IDENTIFIER, WAFER_ID, Feed
 from wafer_assets.domain.table import natural_key
 
 Sure = Literal["certain", "likely", "guess"]
-Feed = Literal["training", "prediction"]
 ContextType = Literal["text", "number", "time"]
 T = TypeVar("T")
 
-LINE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 USUAL_MARGIN = 0.1
 """The usual range is the observed one, widened at both ends by this share of its span."""
 FEW_WAFERS = 10  # in a file: a column that is empty in fewer says little
 MOST_CODES = 5  # different texts in a numeric column that may stand for a missing reading
-ANY_ID = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 _DATES = ("%d%m%Y", "%Y%m%d", "%m%d%Y", "%d-%m-%Y", "%Y-%m-%d", "%m-%d-%Y")
 _STAMPS = (
@@ -212,7 +210,7 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
         If the name is no line's, or a file is not comma-separated UTF-8 text with a header, an id for every wafer
         and a time stamp in its name.
     """
-    if not LINE_NAME.fullmatch(name):
+    if not re.fullmatch(IDENTIFIER, name):
         raise InferenceError(
             f"{name!r} is no name of a line. Give a small letter, then up to 31 small letters, digits or underscores."
         )
@@ -442,12 +440,14 @@ def _number_like(text: str) -> bool:
 def _pattern(ids: Sequence[str]) -> Guess[str]:
     """Make a pattern of runs of digits, and of the text between them where it is always the same."""
     parts = [re.split(r"([0-9]+)", each) for each in ids]
-    safe = re.compile(ANY_ID)
+    safe = re.compile(WAFER_ID)
     unsafe = next((each for each in ids if not safe.fullmatch(each)), None)
     if unsafe is not None:
-        return Guess(ANY_ID, "guess", f"{unsafe!r} does not match it: ids must be safe in a path and in a spreadsheet")
+        return Guess(
+            WAFER_ID, "guess", f"{unsafe!r} does not match it: ids must be safe in a path and in a spreadsheet"
+        )
     if len({tuple(part[::2]) for part in parts}) > 1 or len(parts[0]) == 1:
-        return Guess(ANY_ID, "guess", "ids have no form in common, so any safe text is taken")
+        return Guess(WAFER_ID, "guess", "ids have no form in common, so any safe text is taken")
     pieces = [re.escape(parts[0][0])]
     for place in range(1, len(parts[0]), 2):
         runs = {part[place] for part in parts}

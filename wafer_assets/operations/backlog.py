@@ -23,7 +23,9 @@ from wafer_assets.domain.config import ModelConfig
 from wafer_assets.keys import (
     DATA_VERSION,
     PREDICTIONS,
+    REPORTS,
     feed_key,
+    lake_folder,
     prediction_key,
     quarantine_folder,
     report_key,
@@ -40,7 +42,7 @@ def stored_outcomes(feed: Feed, wafers: WaferStore, s3: S3Store) -> dict[str, st
     """Return the ETag of the landed file behind each batch's outcome, by batch, where the lake holds its part too."""
     manifests = wafers.batches(feed)
     # Listed after the manifests were read, for objects are written before them.
-    kept = _keys(s3, f"{feed}/validated_batches/", f"{feed}/quarantined_batches/")
+    kept = _keys(s3, *(lake_folder(feed, asset) for asset in ("validated_batches", "quarantined_batches")))
     return {item.batch: item.etag for item in manifests if _outcome_keys(item) <= kept}
 
 
@@ -77,7 +79,7 @@ def unscored_batches(
 ) -> list[BatchManifest]:
     """Return the batches whose predictions are not those of their present content, or not in every store."""
     known, scored = wafers.batches("prediction"), predictions.scored()
-    kept = _keys(s3, "prediction/predictions/", "prediction/reports/")
+    kept = _keys(s3, lake_folder("prediction", "predictions"), REPORTS)
     versions = latest_tag_by_partition(instance, PREDICTIONS, DATA_VERSION)
     whole = {
         batch
