@@ -1,0 +1,121 @@
+"""The quick reader: settles CSV files that keep the contract, and none that needs a word of explanation."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+
+from schemas.lines import is_storable_id
+from schemas.loader import BatchSchema
+from wafer_assets.domain.contract.cells import Missing
+from wafer_assets.domain.contract.reasons import Findings
+from wafer_assets.domain.contract.rows import Rows, find_outside, may_be_empty, outside, read_context
+
+_MARK = b"\xef\xbb\xbf"
+# Numbers that may be too small for a float64, which Arrow reads as 0 without a word.
+_TINY = re.compile(rb"[eE]-0*[0-9]{3}")
+_ZEROS = b"0" * 290
+
+
+def read_quickly(content: bytes, schema: BatchSchema, warnings: Findings) -> Rows | None:
+    """Read a file that keeps the contract; None for any other, or one in an unusual spelling.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file, unpacked.
+    schema : BatchSchema
+        The contract.
+    warnings : Findings
+        Takes readings outside of their usual range.
+
+    Returns
+    -------
+    Rows or None
+        With the readings of all sensors, in schema order.
+    """
+    table = _parse(content, schema)
+    if table is None or not schema.min_wafers <= table.num_rows <= (schema.max_wafers or table.num_rows):
+        return None
+    sensors, readings = schema.sensors, _readings(table, schema)
+    if readings is None or outside(sensors, readings, schema.valid):
+        return None
+    if ((b"e-" in content or b"E-" in content) and _TINY.search(content)) or _ZEROS in content:
+        return None
+    wafers: list[str] = table.column(schema.wafer).to_pylist()
+    fits = re.compile(schema.wafer_id.pattern).fullmatch
+    if len(set(wafers)) < len(wafers) or not all(is_storable_id(wafer) and fits(wafer) for wafer in wafers):
+        return None
+    labels: list[str] = [] if schema.label is None else table.column(schema.label).to_pylist()
+    outcomes = [schema.label_values.get(label) for label in labels]
+    lines = _lines_of_rows(content) if schema.context or schema.usual else [0] * len(wafers)
+    if None in outcomes or len(lines) != len(wafers):
+        return None
+    unexplained = Findings(schema)
+    context = _context(table, lines, schema, unexplained)
+    if unexplained:
+        return None
+    find_outside("reading_unusual", sensors, readings, schema.usual, lines, warnings)
+    return Rows(wafers, lines, readings.T, [outcome == "faulty" for outcome in outcomes], context)
+
+
+def _context(table: pa.Table, lines: Sequence[int], schema: BatchSchema, findings: Findings) -> pd.DataFrame:
+    return read_context({name: table.column(name).to_pylist() for name in schema.context}, lines, schema, findings)
+
+
+def _parse(content: bytes, schema: BatchSchema) -> pa.Table | None:
+    """Parse a file with the schema's columns in their types; None for any other, or one in an unusual spelling."""
+    header = content.removeprefix(_MARK).partition(b"\n")[0].removesuffix(b"\r")
+    delimiter = schema.delimiter
+    if b'"' in content or b"\r" in header or header.count(delimiter.encode()) >= len(schema.columns):
+        return None
+    sensors = set(schema.sensors)
+    try:
+        headers = header.decode().split(delimiter)
+        names = [schema.column_of(name, position) for position, name in enumerate(headers)]
+        absent = schema.columns.keys() - set(names)
+        if len(names) + len(absent) != len(schema.columns) or not absent.issubset(schema.optional_columns):
+            return None
+        return pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types={name: pa.float64() if name in sensors else pa.string() for name in names},
+                null_values=["", *schema.missing],
+                decimal_point=schema.decimal,
+            ),
+        )
+    except (UnicodeDecodeError, pa.ArrowException):
+        return None
+
+
+def _readings(table: pa.Table, schema: BatchSchema) -> np.ndarray | None:
+    """Return the readings, shape (sensors, wafers); None where one may break the contract."""
+    sensors, present = schema.sensors, set(table.column_names)
+    readings = np.full((len(sensors), table.num_rows), np.nan)
+    missing = 0
+    for values, sensor in zip(readings, sensors, strict=True):
+        if sensor in present:
+            column = table.column(sensor)
+            missing += column.null_count
+            values[:] = column.to_numpy()
+        else:
+            missing += table.num_rows
+    measured = np.isfinite(readings)
+    # Arrow reads `nan` and `inf` as numbers: only empty cells may fail to be finite.
+    if np.count_nonzero(measured) + missing != readings.size:
+        return None
+    if schema.missing:
+        measured &= ~np.isin(readings, Missing.of(schema).values)
+        readings[~measured] = np.nan
+    empty = np.flatnonzero(~measured.any(axis=1)).tolist()
+    return readings if all(may_be_empty(sensors[place], table.num_rows, schema) for place in empty) else None
+
+
+def _lines_of_rows(content: bytes) -> list[int]:
+    """Return the line numbers of the rows below the header of a file without quotes."""
+    return [number for number, line in enumerate(re.split(rb"\r\n|\r|\n", content), 1) if line][1:]
