@@ -116,14 +116,15 @@ def reading(cell: str, missing: Missing, decimal: str) -> float | Trouble:
     text = cell.strip(BLANKS)
     if not text or text in missing.spellings:
         return math.nan
-    if decimal != "." and "." not in text:
-        text = text.replace(decimal, ".", 1)
+    if decimal != ".":
+        # A point could group thousands: nothing is guessed.
+        text = text.replace(".", "?").replace(decimal, ".", 1)
     if NUMBER.fullmatch(text) is None:
         return trouble(cell.strip(BLANKS), decimal)
     value = float(text)
     if math.isinf(value):
         return Trouble("reading_not_finite", "too large to be a reading")
-    if value == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
+    if value == 0 and text.strip("+-0.") and re.search("[1-9]", re.split("[eE]", text)[0]):
         return Trouble("reading_underflow")
     return math.nan if value in missing.values else value
 

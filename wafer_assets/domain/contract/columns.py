@@ -58,9 +58,13 @@ class Names:
         labels = {spelling(name) for name in (*schema.label_names, schema.label or "")}
         return cls(written, spellings, frozenset(labels) - {""})
 
-    def known_in(self, cells: Sequence[str]) -> int:
-        """Return how many names of the contract a row holds."""
-        return sum(bool(cell) and (cell in self.columns or spelling(cell) in self.spellings) for cell in cells)
+    def are_in(self, cells: Sequence[str]) -> bool:
+        """Return whether a row looks like a header: one of four names is the contract's."""
+        written = [cell for cell in cells if cell]
+        exact = sum(cell in self.columns for cell in written)
+        if exact * 4 < len(written):
+            exact = sum(spelling(cell) in self.spellings for cell in written)
+        return exact > 0 and exact * 4 >= len(written)
 
     def is_label(self, header: str) -> bool:
         """Return whether a header is a name of the label."""

@@ -73,7 +73,7 @@ def csv_sheet(text: str, schema: BatchSchema, findings: Findings) -> Sheet | Non
                 return None
     if start.above:
         _tell_preamble(start, findings)
-    return _Table(text, delimiter, decimal, start, schema, findings).sheet()
+    return _Table(text, delimiter, decimal, start, schema, names, findings).sheet()
 
 
 @dataclass(slots=True)
@@ -114,12 +114,11 @@ def _find_header(text: str, delimiter: str, names: Names) -> _Start | None:
         pass  # told when the rows are read
     written = [(place, line, cells) for place, (line, cells) in enumerate(rows) if not is_blank(cells)]
     if not written:
-        return None if not rows else _blank(rows)
-    known = {place: names.known_in(cells) for place, _, cells in written}
-    heads = [entry for entry in written if known[entry[0]] * 4 >= sum(map(bool, entry[2])) and known[entry[0]]]
-    place, line, header = heads[0] if heads else written[0]
+        return _blank(rows)
+    found = next((entry for entry in written if names.are_in(entry[2])), None)
+    place, line, header = found or written[0]
     above = [(number, cells) for other, number, cells in written if other < place]
-    return _Start(bool(heads), line, header, place + 1, above, [cells for _, cells in rows[place + 1 :]])
+    return _Start(found is not None, line, header, place + 1, above, [cells for _, cells in rows[place + 1 :]])
 
 
 def _blank(rows: Sequence[tuple[int, list[str]]]) -> _Start | None:
@@ -221,10 +220,19 @@ class _Table:
     """The rows below a header, each as wide as it, without those that are no wafers."""
 
     def __init__(
-        self, text: str, delimiter: str, decimal: str, start: _Start, schema: BatchSchema, findings: Findings
+        self,
+        text: str,
+        delimiter: str,
+        decimal: str,
+        start: _Start,
+        schema: BatchSchema,
+        names: Names,
+        findings: Findings,
     ) -> None:
         self._text, self._delimiter, self._start = text, delimiter, start
-        self._schema, self._findings, self._names = schema, findings, Names.of(schema)
+        self._schema, self._findings, self._names = schema, findings, names
+        self._id = re.compile(schema.wafer_id.pattern)
+        self._labels = [place for place, head in enumerate(start.header) if names.is_label(head)]
         self._decimal = decimal
         self._header = start.header
         self._cut_from = 0  # cells of a row, without those behind trailing separators
@@ -344,30 +352,28 @@ class _Table:
 
     def _no_wafer(self, cells: Sequence[str]) -> str | None:
         """Say what a row is that is no wafer; None where it may be one."""
-        texts = [cell.strip(BLANKS) for cell in cells]
-        written = [text for text in texts if text]
-        first = written[0]
+        if any(
+            place < len(cells) and cells[place].strip(BLANKS) in self._schema.label_values for place in self._labels
+        ):
+            return None
+        first = next(text for text in (cell.strip(BLANKS) for cell in cells) if text)
         what = next((what for what, words in _NO_WAFERS if words.fullmatch(first)), None)
-        if what is not None and not self._is_labelled(texts):
+        if what is not None:
             return f"{what}: {shown(first)}"
-        name = re.compile(self._schema.wafer_id.pattern)
-        few = len(written) <= max(1, self._width // 20)
-        if few and len(self._header) > 2 and not name.fullmatch(texts[0]) and len(texts) != self._width:
+        written = [text for text in (cell.strip(BLANKS) for cell in cells) if text]
+        few = len(self._header) > 2 and len(written) <= max(1, self._width // 20)
+        if (
+            few
+            and not self._id.fullmatch(cells[0].strip(BLANKS))
+            and (len(cells) != self._width or cells[0].strip(BLANKS))
+        ):
             return f"a remark or a total: {shown(first)}"
-        if few and len(self._header) > 2 and len(written) == 1 and texts[0] and not name.fullmatch(texts[0]):
-            return f"a remark or a total: {shown(first)}"
-        if len(texts) == self._width and not self._is_labelled(texts):
-            others = [text for text in written if text != texts[0]]
+        if len(cells) == self._width:
+            others = [text for text in (cell.strip(BLANKS) for cell in cells[1:]) if text]
             words = [text for text in others if _is_a_word(text)]
-            if len(words) * 10 >= 9 * len(others) and len(words) * 2 >= len(texts) - 2:
+            if len(words) * 10 >= 9 * len(others) and len(words) * 2 >= len(cells) - 2:
                 return f"units or a description of columns: {', '.join(map(shown, words[:3]))}"
         return None
-
-    def _is_labelled(self, texts: Sequence[str]) -> bool:
-        return any(
-            self._names.is_label(head) and text in self._schema.label_values
-            for head, text in zip(self._header, texts, strict=False)
-        )
 
 
 def _is_a_word(text: str) -> bool:

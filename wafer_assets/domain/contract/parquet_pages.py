@@ -122,7 +122,8 @@ class _Compact:
         elif kind <= _I64:
             self._varint()
         elif kind == _BINARY:
-            self.place += self._varint()
+            length = self._varint()
+            self.place += length
         elif kind == _STRUCT:
             while (head := self._byte()) & 0x0F != _STOP:
                 if not head >> 4:

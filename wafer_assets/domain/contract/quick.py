@@ -15,9 +15,7 @@ from wafer_assets.domain.contract.reasons import Findings
 from wafer_assets.domain.contract.rows import Rows, find_outside, may_be_empty, outside, read_context
 
 _MARK = b"\xef\xbb\xbf"
-# Numbers that may be too small for a float64, which Arrow reads as 0 without a word.
-_TINY = re.compile(rb"[eE]-0*[0-9]{3}")
-_ZEROS = b"0" * 290
+_ZEROS = b"0" * 100
 
 
 def read_quickly(content: bytes, schema: BatchSchema, warnings: Findings) -> Rows | None:
@@ -43,7 +41,7 @@ def read_quickly(content: bytes, schema: BatchSchema, warnings: Findings) -> Row
     sensors, readings = schema.sensors, _readings(table, schema)
     if readings is None or outside(sensors, readings, schema.valid):
         return None
-    if ((b"e-" in content or b"E-" in content) and _TINY.search(content)) or _ZEROS in content:
+    if _may_underflow(content):
         return None
     wafers: list[str] = table.column(schema.wafer).to_pylist()
     fits = re.compile(schema.wafer_id.pattern).fullmatch
@@ -60,6 +58,18 @@ def read_quickly(content: bytes, schema: BatchSchema, warnings: Findings) -> Row
         return None
     find_outside("reading_unusual", sensors, readings, schema.usual, lines, warnings)
     return Rows(wafers, lines, readings.T, [outcome == "faulty" for outcome in outcomes], context)
+
+
+def _may_underflow(content: bytes) -> bool:
+    """Return whether a number may be too small for a float64, which Arrow reads as 0 without a word."""
+    if _ZEROS in content:
+        return True
+    text = np.frombuffer(content, dtype=np.uint8)
+    minus = np.flatnonzero(text[1:-4] == ord("-")) + 1
+    exponents = minus[(text[minus - 1] | 0x20) == ord("e")]
+    # Only an exponent of three digits or more can be too small, unless there are many zeros in front of it.
+    following = text[exponents[:, np.newaxis] + np.arange(1, 4)]
+    return bool(((following >= ord("0")) & (following <= ord("9"))).all(axis=1).any())
 
 
 def _context(table: pa.Table, lines: Sequence[int], schema: BatchSchema, findings: Findings) -> pd.DataFrame:

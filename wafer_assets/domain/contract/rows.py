@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from wafer_assets.domain.contract.reasons import Findings, listed, shown
 # An empty column of a sensor with a declared share of readings is refused where fewer than one file in so many of this
 # size would have one: ten wafers at a share of a half, 66 at a tenth. Without a share, any empty column is.
 BY_CHANCE = 1 / 1_000
+MAX_KNOWN = 100_000  # texts
 CONTEXT_TYPES = {"text": "object", "number": "float64", "time": "datetime64[us]"}
 # A long number as spreadsheets show it.
 _SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+?[0-9]+", re.IGNORECASE)
@@ -66,16 +68,18 @@ def read_rows(
     ids, labels, missing = _Ids(schema, findings), _Labels(schema, findings), Missing.of(schema)
     readings, context = array("d"), {name: list[str]() for name in contexts}
     lines: list[int] = []
+    known: dict[str, float] = {}  # texts that were read already: most come often
     for line, cells in sheet.rows:
         lines.append(line)
         if wafer_place is not None:
             ids.add(cells[wafer_place], line)
-        for place, name in sensors:
-            value = reading(cells[place], missing, sheet.decimal)
-            if isinstance(value, Trouble):
-                _tell_trouble(value, cells[place], line, name, findings)
-                value = math.inf
-            readings.append(value)
+        values = [known.get(cells[place]) for place, _ in sensors]
+        for number in [number for number, value in enumerate(values) if value is None]:
+            place, name = sensors[number]
+            values[number] = value = _read(cells[place], line, name, missing, sheet.decimal, findings)
+            if len(known) < MAX_KNOWN and value != math.inf:
+                known[cells[place]] = value
+        readings.extend(cast("list[float]", values))
         if label_place is not None:
             labels.add(cells[label_place], line)
         for name, place in contexts.items():
@@ -84,8 +88,17 @@ def read_rows(
     labels.tell()
     if sheet.whole:
         _check_batch_size(len(lines), schema, findings)
-    values = np.array(readings).reshape(len(lines), len(sensors))
-    return Rows(ids.wafers, lines, values, labels.faulty, read_context(context, lines, schema, findings))
+    table = np.array(readings).reshape(len(lines), len(sensors))
+    return Rows(ids.wafers, lines, table, labels.faulty, read_context(context, lines, schema, findings))
+
+
+def _read(cell: str, line: int, column: str, missing: Missing, decimal: str, findings: Findings) -> float:
+    """Return the value of a cell, infinity where something is wrong with it, which is told."""
+    value = reading(cell, missing, decimal)
+    if isinstance(value, Trouble):
+        _tell_trouble(value, cell, line, column, findings)
+        return math.inf
+    return value
 
 
 def _tell_trouble(trouble: Trouble, cell: str, line: int, column: str, findings: Findings) -> None:
