@@ -9,7 +9,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag lock clean
+.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ image-tag: setup ## Print the image's tag, which follows from its content.
 
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
+
+reasons: setup ## Write docs/reasons.md anew from the code.
+	@$(BIN)/python -m wafer_assets.domain.reasons_page > docs/reasons.md
 
 lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STORED_FEED = "line"  # as documents call the feed; the next layout of the state can rename it
 
-BatchStatus: TypeAlias = Literal["accepted", "quarantined"]
+BatchStatus: TypeAlias = Literal["accepted", "quarantined", "held"]
 
 
 class BatchNotFoundError(LookupError):
@@ -59,11 +59,13 @@ class BatchManifest(BaseModel):
     key, etag, size, last_modified
         The object in the landing bucket; `size` in bytes.
     sha256
-        Hash of the normalised content; None if quarantined.
+        Hash of the normalised content; None unless accepted.
     wafers, faulty
         Records stored and how many of them are faulty; `faulty` is None on the prediction feed.
     reasons
-        Why the batch is in quarantine, one mapping each; empty if accepted.
+        Why the batch is in quarantine or held for a person to decide, one mapping each; empty if accepted.
+    warnings
+        What somebody should look at in an accepted batch, one mapping each.
     stored_at
         When the store took it.
     contract_version
@@ -85,6 +87,7 @@ class BatchManifest(BaseModel):
     wafers: int
     faulty: int | None
     reasons: tuple[Mapping[str, str | int | None], ...]
+    warnings: tuple[Mapping[str, str | int | None], ...] = ()
     stored_at: datetime
     contract_version: str = "1.0"  # manifests written before it was noted
     version: str | None = None
@@ -148,6 +151,21 @@ class MongoStore:
         self._create_indexes(database)
         return database
 
+    def _append(self, collection: str, document: "Document") -> None:
+        """Add a document as the latest of a log, numbered from 1."""
+        from pymongo.errors import DuplicateKeyError
+
+        # Numbers rather than times, because clocks differ between machines.
+        log = self._database[collection]
+        while True:
+            latest = log.find_one(sort=[("_id", -1)])
+            number = latest["_id"] + 1 if latest else 1
+            try:
+                log.insert_one({"_id": number, **document})
+            except DuplicateKeyError:
+                continue
+            return
+
 
 class WaferStore(MongoStore):
     """The wafers and the batch manifests."""
@@ -166,6 +184,7 @@ class WaferStore(MongoStore):
         *,
         sha256: str,
         contract_version: str = "1.0",
+        warnings: Sequence[Mapping[str, str | int | None]] = (),
         before_commit: Callable[[], None] = lambda: None,
     ) -> BatchManifest:
         """Make the batch's records exactly the frame's rows, and its manifest say accepted, at once.
@@ -182,6 +201,8 @@ class WaferStore(MongoStore):
             Hash of the normalised content.
         contract_version
             Version of the contract that the file keeps.
+        warnings
+            What somebody should look at in it.
         before_commit
             Publishes the same wafers elsewhere, once MongoDB has taken them and nobody sees them yet. If it fails,
             nothing has changed here. It may be called again.
@@ -206,6 +227,7 @@ class WaferStore(MongoStore):
             wafers=len(frame),
             faulty=faulty,
             reasons=(),
+            warnings=tuple(warnings),
             stored_at=datetime.now(UTC),
             contract_version=contract_version,
         )
@@ -217,8 +239,9 @@ class WaferStore(MongoStore):
         batch: str,
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
+        status: BatchStatus = "quarantined",
     ) -> BatchManifest:
-        """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once.
+        """Make the batch's manifest say quarantined or held, and drop the records of an earlier version, at once.
 
         Raises
         ------
@@ -228,7 +251,7 @@ class WaferStore(MongoStore):
         manifest = BatchManifest(
             feed=feed,
             batch=batch,
-            status="quarantined",
+            status=status,
             **_described(source),
             sha256=None,
             wafers=0,
@@ -265,6 +288,18 @@ class WaferStore(MongoStore):
     def batches_of(self, feed: Feed, wafer: str) -> list[str]:
         """Return the accepted batches that hold a wafer, by name."""
         return [str(document["batch"]) for document in self._records(feed).of_wafer(wafer)]
+
+    def is_released(self, feed: Feed, batch: str, etag: str) -> bool:
+        """Return whether somebody let in this very file, though it was held: see `resources.releases`."""
+        found = self._database["releases"].find_one({STORED_FEED: feed, "batch": batch, "etag": etag}, {"_id": True})
+        return found is not None
+
+    def labels_of(self, feed: Feed, wafers: Sequence[str], without: str) -> dict[str, bool]:
+        """Return whether wafers are faulty, of those that accepted batches other than `without` hold.
+
+        Where several batches hold a wafer, it is the label of the one that was stored last.
+        """
+        return self._records(feed).latest_of(wafers, "faulty", without)
 
     def read(self, feed: Feed, batch: str) -> "tuple[BatchManifest, pd.DataFrame | None]":
         """Read a batch's manifest with the frame that belongs to it, or None if it is in quarantine.

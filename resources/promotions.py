@@ -59,18 +59,7 @@ class PromotionLog(MongoStore):
 
     def append(self, record: Promotion) -> None:
         """Add a decision as the latest."""
-        from pymongo.errors import DuplicateKeyError
-
-        # Numbers rather than times, because clocks differ between machines.
-        collection = self._database["promotions"]
-        while True:
-            latest = collection.find_one(sort=[("_id", -1)])
-            number = latest["_id"] + 1 if latest else 1
-            try:
-                collection.insert_one({"_id": number, **record.model_dump()})
-            except DuplicateKeyError:
-                continue
-            return
+        self._append("promotions", record.model_dump())
 
     def history(self, model: str) -> list[Promotion]:
         """Return all decisions on a registered model, oldest first."""
