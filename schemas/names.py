@@ -140,7 +140,7 @@ def _moment(number: dict[str, int]) -> datetime | str:
     except (ValueError, OverflowError):
         month = number.get("m", 1)
         if not 1 <= month <= 12:
-            swapped = ": are day and month exchanged?" if 1 <= number.get("d", 0) <= 12 else ""
+            swapped = " (day and month may be exchanged)" if 1 <= number.get("d", 0) <= 12 else ""
             return f"the date is no day, for there is no month {month:02}{swapped}"
         return f"the date is no day, for there is no {year}-{month:02}-{number.get('d', 1):02}"
     if day.year != year:

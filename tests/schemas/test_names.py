@@ -57,7 +57,7 @@ def test_time_of_a_name_needs_the_exact_form_and_a_real_time(name: str, time: da
         ("wafer-28012020-051011.csv", "it has '-' where '_' is agreed"),
         ("wafer_28012020-051011.csv", "it has '-' where '_' is agreed"),
         ("waffle_28012020_051011.csv", "it begins with 'waffle_', not with 'wafer_'"),
-        ("wafer_04282020_051011.csv", "the date is no day, for there is no month 28: are day and month exchanged?"),
+        ("wafer_04282020_051011.csv", "the date is no day, for there is no month 28 (day and month may be exchanged)"),
         ("wafer_30022020_051011.csv", "the date is no day, for there is no 2020-02-30"),
         ("wafer_28012020_251011.csv", "the time is none: 25:10:11"),
         ("wafer_28012020_0510.csv", "the time, 0510, has 4 digits instead of 6"),

@@ -1,5 +1,6 @@
 """The training table: one snapshot of all accepted labelled wafers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -9,8 +10,9 @@ from resources.mongo import WaferStore
 from resources.wafer_table import WaferTable, WaferTableStore
 from wafer_assets.assets.common import OWNERS
 from wafer_assets.automation import follows_ledger
+from wafer_assets.checks.models import SUPERSEDING_CHECK_SPEC, superseding_check_result
 from wafer_assets.keys import training_key
-from wafer_assets.operations.table import update_table
+from wafer_assets.operations.table import superseding_batches, update_table
 
 
 @dg.asset(
@@ -24,16 +26,18 @@ from wafer_assets.operations.table import update_table
     code_version="1",
     io_manager_key="tables",
     automation_condition=follows_ledger(),
+    check_specs=[SUPERSEDING_CHECK_SPEC],
 )
 def wafer_table(
     context: dg.AssetExecutionContext, tables: dg.ResourceParam[WaferTableStore], wafers: dg.ResourceParam[WaferStore]
-) -> dg.Output[WaferTable]:
+) -> Iterator[dg.Output[WaferTable] | dg.AssetCheckResult]:
     """Merge the records of all accepted batches."""
     table, new = update_table(tables, wafers)
     frame, contents = table.frame, table.contents
     batches = sorted(frame["batch"].unique())
     context.log.info(f"{len(frame)} wafers of {len(batches)} batches, of which {new} are new")
-    return dg.Output(
+    yield superseding_check_result(superseding_batches(contents, wafers))
+    yield dg.Output(
         table,
         data_version=dg.DataVersion(contents.content_hash),
         metadata={

@@ -1,10 +1,13 @@
 """What must hold of tables and models: gates for later steps, and what people should see."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from resources.trainings import training_id
 from wafer_assets.keys import training_key
 from wafer_assets.operations.facts import training_metadata
+from wafer_assets.operations.table import SUPERSEDING_SHARE, Superseding
 
 
 @dg.asset_check(
@@ -29,6 +32,36 @@ def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult
         passed=faults > 0 and passed > 0,
         metadata={"faulty_wafers": faults, "passed_wafers": passed},
         description=f"{faults} faulty and {passed} passed wafers; training needs both.",
+    )
+
+
+SUPERSEDING_CHECK_SPEC = dg.AssetCheckSpec(
+    "few_superseded",
+    asset=training_key("wafer_table"),
+    description=f"No batch holds more than {SUPERSEDING_SHARE:.0%} wafers of other batches, and none changes the "
+    "labels of wafers that other batches hold.",
+)
+
+
+def superseding_check_result(batches: Sequence[Superseding]) -> dg.AssetCheckResult:
+    """Say which batches supersede more of others than a correction does; row numbers instead of ids do."""
+    columns = {"batch": "string", "wafers": "int", "superseded": "int", "relabelled": "int"}
+    return dg.AssetCheckResult(
+        check_name=SUPERSEDING_CHECK_SPEC.name,
+        asset_key=training_key("wafer_table"),
+        passed=not batches,
+        # The table is what it is: people should look whether these are the wafers that they seem to be.
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "batches": dg.MetadataValue.table(
+                [dg.TableRecord({name: getattr(item, name) for name in columns}) for item in batches[:100]],
+                schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
+            )
+        },
+        description=f"{len(batches)} batches supersede many wafers of others, or change their labels: are their ids "
+        "row numbers, or their labels of another coding?"
+        if batches
+        else None,
     )
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from wafer_assets.operations.tracing import BundleOrigin, Influence, PredictionOrigin
 
+SHOWN = 10  # reasons of a file
+
 
 @click.command(cls=Command)
 @click.option("--all", "everything", is_flag=True, help="Score every batch again, not only those that wait.")
@@ -261,8 +263,10 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
         scores = score_file(bundle, version, schema, file.name, file.read_bytes())
         if isinstance(scores, Refused):
             refused += 1
-            for reason in scores.reasons[:10]:
+            for reason in scores.reasons[:SHOWN]:
                 console.print(f"{file}: {reason.message}")
+            if (more := len(scores.reasons) - SHOWN) > 0:
+                console.print(f"{file}: {more} more reasons; `wafer check --feed prediction` shows all of them.")
             continue
         csv = scores.rows.to_csv(index=False)
         if out is None:
@@ -286,6 +290,7 @@ def _require_room(files: Sequence[Path], out: Path) -> None:
             raise click.BadParameter(
                 f"{str(out)!r} holds {file.name!r} itself, which would be lost.", param_hint="--out"
             )
-        if file.name in names:
+        # A page has the name of its file with another ending.
+        if file.stem.casefold() in names:
             raise click.BadParameter(f"it cannot hold two results for {file.name!r}.", param_hint="--out")
-        names.add(file.name)
+        names.add(file.stem.casefold())

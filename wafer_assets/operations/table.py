@@ -1,6 +1,7 @@
 """Bringing the wafer table up to date: what the last one holds is not read again."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from resources.mongo import WaferStore
@@ -25,7 +26,7 @@ def update_table(tables: WaferTableStore, wafers: WaferStore) -> tuple[WaferTabl
     EmptyTableError
         No batch is accepted.
     """
-    from wafer_assets.domain.table import frame_hash
+    from wafer_assets.domain.table import Overlap, frame_hash
     from wafer_assets.domain.table import wafer_table as merge
 
     last = tables.latest()
@@ -36,15 +37,55 @@ def update_table(tables: WaferTableStore, wafers: WaferStore) -> tuple[WaferTabl
     if base is None:
         last = TableContents()
     read: dict[str, str] = {}
+    overlaps = {batch: Overlap(*overlap) for batch, overlap in last.overlaps.items()}
 
     def new_batches() -> "Iterator[tuple[str, pd.DataFrame]]":
         for manifest, frame in wafers.read_batches("training", without=last.batches):
             read[manifest.batch] = str(manifest.sha256)
             yield manifest.batch, frame
 
-    frame, superseded = merge(new_batches(), base)
+    frame, superseded = merge(new_batches(), base, overlaps=overlaps)
     del base  # a large table twice is enough
     contents = TableContents(
-        content_hash=frame_hash(frame), batches=last.batches | read, superseded=last.superseded + superseded
+        content_hash=frame_hash(frame),
+        batches=last.batches | read,
+        superseded=last.superseded + superseded,
+        overlaps=dict(overlaps),
     )
     return WaferTable(frame, contents), len(read)
+
+
+SUPERSEDING_SHARE = 0.2
+"""A batch of which more than this share of the wafers are those of other batches probably has no ids of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Superseding:
+    """A batch that supersedes more of other batches than a correction does.
+
+    Attributes
+    ----------
+    batch
+        Its name.
+    wafers
+        How many it holds.
+    superseded
+        How many of these earlier batches hold too.
+    relabelled
+        To how many of these it gives another label.
+    """
+
+    batch: str
+    wafers: int
+    superseded: int
+    relabelled: int
+
+
+def superseding_batches(contents: TableContents, wafers: WaferStore) -> list[Superseding]:
+    """Return the batches that people should look at: they supersede many wafers, or change labels of known ones."""
+    sizes = {item.batch: item.wafers for item in wafers.batches("training", "accepted")} if contents.overlaps else {}
+    return [
+        Superseding(batch, sizes.get(batch, superseded), superseded, relabelled)
+        for batch, (superseded, relabelled) in sorted(contents.overlaps.items())
+        if relabelled or superseded > SUPERSEDING_SHARE * sizes.get(batch, superseded)
+    ]

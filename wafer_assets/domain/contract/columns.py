@@ -191,7 +191,7 @@ class _Match:
         """Find the wafers' ids and the labels by what the columns hold."""
         schema = self._schema
         claimed = next((place for place, name in self._matched.items() if name == schema.wafer), None)
-        if claimed is not None and not self._header[claimed] and not self._may_be_ids(claimed):
+        if claimed is not None and _is_unnamed(self._header[claimed]) and not self._may_be_ids(claimed):
             # The header without a name stands over an index, and the ids are beside it.
             if (place := self._ids_among_unnamed()) is not None:
                 self._unexpected[claimed] = self._matched.pop(claimed)

@@ -370,6 +370,8 @@ class _Table:
             return f"a remark or a total: {shown(first)}"
         if len(cells) == self._width:
             others = [text for text in (cell.strip(BLANKS) for cell in cells[1:]) if text]
+            if not any(map(_is_a_word, others[:10])):
+                return None
             words = [text for text in others if _is_a_word(text)]
             if len(words) * 10 >= 9 * len(others) and len(words) * 2 >= len(cells) - 2:
                 return f"units or a description of columns: {', '.join(map(shown, words[:3]))}"
