@@ -176,8 +176,8 @@ def _problem_of_pieces(pieces: list[str], agreed: list[str]) -> str:
     for place, (text, wanted) in enumerate(zip(pieces[::2], agreed[::2], strict=False)):
         if text.lower() == wanted.lower():
             continue
-        if text and wanted and text.lower().strip("-_. ") == wanted.lower().strip("-_. "):
-            return f"it has {text[-1:]!r} where {wanted[-1:]!r} is agreed"
+        if text and text.lower().strip("-_. ") == wanted.lower().strip("-_. "):
+            return f"it has {text!r} where {wanted!r} is agreed"
         return "" if place else f"it begins with {text[:20]!r}, not with {wanted!r}"
     for place, (digits, wanted) in enumerate(zip(pieces[1::2], agreed[1::2], strict=False)):
         if len(digits) != len(wanted):

@@ -99,7 +99,7 @@ CAUSES = {
     "us_date": ("file_name_invalid", "no month 28"),
     "year_2099": ("file_name_future", "28 April 2099"),
     "txt": ("file_name_invalid", "the extension is .txt, not .csv"),
-    "dashes": ("file_name_invalid", "'-' where '_' is agreed"),
+    "dashes": ("file_name_invalid", "'wafer-' where 'wafer_' is agreed"),
     "no_seconds": ("file_name_invalid", "the time, 0319, has 4 digits instead of 6"),
     "index_remedy": ("column_row_numbers|wafer_ids_row_numbers", "Remove the first column|0 to 2"),
 }

@@ -162,6 +162,11 @@ def is_blank(cells: Sequence[str]) -> bool:
     return not any(cell.strip(BLANKS) for cell in cells)
 
 
+def _written(cells: Sequence[str]) -> int:
+    """Return how far the last cell that is not blank is."""
+    return next((place for place in range(len(cells), 0, -1) if cells[place - 1].strip(BLANKS)), 0)
+
+
 def _decimal_of(start: _Start, schema: BatchSchema) -> str:
     """Return the decimal sign of numbers that other separators separate."""
     cells = [cell.strip(BLANKS) for row in start.below for cell in row]
@@ -241,19 +246,14 @@ class _Table:
     def sheet(self) -> Sheet | None:
         """Return the table, once the widths of all its rows are known."""
         header, start = self._header, self._start
-        widths, blank_ends, self._last = self._survey()
+        widths, longest, self._last = self._survey()
         if not widths and not self._ends_in_a_line and self._is_cut_header():
             found = f"the file ends within the header, after {len(header):,} of {len(self._schema.columns):,} names"
             self._findings.add("file_cut_off", found, row=start.line)
             return None
-        self._width = self._row_width(widths, blank_ends)
+        self._width = self._row_width(widths, longest)
         wide = [width for width in widths if width > 1.2 * len(header)]
-        if (
-            self._delimiter == ","
-            and len(header) > 2
-            and wide
-            and sum(widths[each] for each in wide) == sum(widths.values())
-        ):
+        if self._delimiter == "," and len(header) > 2 and wide and len(wide) == len(widths):
             found = f"rows have {min(wide):,} to {max(wide):,} cells, the header {len(header):,}"
             self._findings.add("csv_decimal_comma", found, row=start.line + 1, count=sum(widths.values()))
             return None
@@ -264,20 +264,20 @@ class _Table:
         return sheet
 
     def _survey(self) -> tuple[Counter[int], Counter[int], int]:
-        """Return how many rows have which width, how many of them end with a blank cell, and the last row's line."""
+        """Return how many rows have which width, how far their last cells that are not blank are, and the last line."""
         widths: Counter[int] = Counter()
-        blank_ends: Counter[int] = Counter()
+        longest: Counter[int] = Counter()
         last = self._start.line
         try:
             for line, cells in self._below():
                 if is_blank(cells):
                     continue
                 widths[len(cells)] += 1
-                blank_ends[len(cells)] += not cells[-1].strip(BLANKS)
+                longest[len(cells)] = max(longest[len(cells)], _written(cells))
                 last = line
         except NotCsvError:
             pass  # told when the rows are read
-        return widths, blank_ends, last
+        return widths, longest, last
 
     def _below(self) -> Iterator[tuple[int, list[str]]]:
         for number, row in enumerate(records(self._text, self._delimiter)):
@@ -291,16 +291,18 @@ class _Table:
             bool(begun) or self._schema.column_of(written[-1], len(written) - 1) in self._schema.columns
         )
 
-    def _row_width(self, widths: Counter[int], blank_ends: Counter[int]) -> int:
+    def _row_width(self, widths: Counter[int], longest: Counter[int]) -> int:
         """Return the width of rows, and shorten a header that ends with a separator as all rows do."""
         header, total = self._header, sum(widths.values())
         wide = len(header)
         name = DELIMITERS[self._delimiter].removesuffix("s")
-        if wide > 1 and not header[-1].strip(BLANKS) and total and widths[wide] == blank_ends[wide] == total:
+        if total and widths[wide] == total and (extra := wide - max(_written(header), longest[wide])):
             found = f"every line ends with a {name}: an extra, empty column at the end"
+            if extra > 1:
+                found = f"every line ends with {extra:,} {name}s: extra, empty columns at the end"
             self._findings.add("csv_trailing_delimiter", found, row=self._start.line, count=total + 1)
-            self._header = header[:-1]
-        elif total and blank_ends[wide + 1] == total:
+            self._header = header[:-extra]
+        elif total and widths[wide + 1] == total and longest[wide + 1] <= wide:
             found = f"all {total:,} rows end with a {name} and so have one cell more than the header"
             self._findings.add("csv_trailing_delimiter", found, row=self._start.line + 1, count=total)
             return wide + 1
