@@ -69,7 +69,9 @@ def upload(s3: S3Store, feed: Feed, files: Sequence[Path]) -> Iterator[bool]:
         require_plain_key(key)  # all or none
     there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{feed}/")}
     for key, file in zip(keys, files, strict=True):
-        differs = there.get(key) != _etag(file)
+        etag = _etag(file)
+        differs = there.get(key) != etag
+        there[key] = etag
         if differs:
             with file.open("rb") as content:
                 s3.upload(s3.landing, key, content)
