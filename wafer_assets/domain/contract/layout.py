@@ -59,7 +59,11 @@ def csv_sheet(text: str, schema: BatchSchema, findings: Findings) -> Sheet | Non
     delimiter, decimal = schema.delimiter, schema.decimal
     start = _find_header(text, delimiter, names)
     if start is None:
-        findings.add("file_empty", "blank lines only")
+        try:
+            next(records(text, delimiter), None)
+            findings.add("file_empty", "blank lines only")
+        except NotCsvError as error:
+            findings.add("csv_malformed", str(error), row=error.line)
         return None
     if not start.found:
         for other in DELIMITERS:
@@ -151,10 +155,19 @@ def records(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            unclosed = "unexpected end of data" in str(error) or "field larger than" in str(error)
-            raise NotCsvError(line, "a quotation mark is opened and never closed" if unclosed else str(error)) from None
+            raise NotCsvError(line, _in_words(str(error), text)) from None
         if cells:
             yield line, cells
+
+
+def _in_words(error: str, text: str) -> str:
+    """Say what the CSV parser means."""
+    if "unexpected end of data" in error:
+        return "a quotation mark is opened and never closed"
+    if "field larger than" in error:
+        closed = ": is a quotation mark never closed?" if '"' in text else ""
+        return f"a cell has more than {csv.field_size_limit():,} characters{closed}"
+    return error
 
 
 def is_blank(cells: Sequence[str]) -> bool:
