@@ -113,6 +113,10 @@ class Missing:
 
 def reading(cell: str, missing: Missing, decimal: str) -> float | Trouble:
     """Return the value of a cell, NaN where nothing was measured, or what is wrong with it."""
+    if decimal == "." and not missing.values and NUMBER.fullmatch(cell):
+        value = float(cell)
+        if value != 0 and abs(value) < math.inf and cell not in missing.spellings:
+            return value  # as most are
     text = cell.strip(BLANKS)
     if not text or text in missing.spellings:
         return math.nan

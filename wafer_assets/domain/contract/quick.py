@@ -1,7 +1,7 @@
 """The quick reader: settles CSV files that keep the contract, and none that needs a word of explanation."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,10 +35,10 @@ def read_quickly(content: bytes, schema: BatchSchema, warnings: Findings) -> Row
     Rows or None
         With the readings of all sensors, in schema order.
     """
-    table = _parse(content, schema)
+    names, table = _parse(content, schema) or ([], None)
     if table is None or not schema.min_wafers <= table.num_rows <= (schema.max_wafers or table.num_rows):
         return None
-    sensors, readings = schema.sensors, _readings(table, schema)
+    sensors, readings = schema.sensors, _readings(content, table, set(names), schema)
     if readings is None or outside(sensors, readings, schema.valid):
         return None
     if _may_underflow(content):
@@ -76,8 +76,8 @@ def _context(table: pa.Table, lines: Sequence[int], schema: BatchSchema, finding
     return read_context({name: table.column(name).to_pylist() for name in schema.context}, lines, schema, findings)
 
 
-def _parse(content: bytes, schema: BatchSchema) -> pa.Table | None:
-    """Parse a file with the schema's columns in their types; None for any other, or one in an unusual spelling."""
+def _parse(content: bytes, schema: BatchSchema) -> tuple[list[str], pa.Table] | None:
+    """Parse a file with the schema's columns, which are named, in their types; None for any other or unusual one."""
     header = content.removeprefix(_MARK).partition(b"\n")[0].removesuffix(b"\r")
     delimiter = schema.delimiter
     if b'"' in content or b"\r" in header or header.count(delimiter.encode()) >= len(schema.columns):
@@ -89,7 +89,7 @@ def _parse(content: bytes, schema: BatchSchema) -> pa.Table | None:
         absent = schema.columns.keys() - set(names)
         if len(names) + len(absent) != len(schema.columns) or not absent.issubset(schema.optional_columns):
             return None
-        return pyarrow.csv.read_csv(
+        table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, use_threads=False),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
@@ -101,24 +101,28 @@ def _parse(content: bytes, schema: BatchSchema) -> pa.Table | None:
         )
     except (UnicodeDecodeError, pa.ArrowException):
         return None
+    return names, table
 
 
-def _readings(table: pa.Table, schema: BatchSchema) -> np.ndarray | None:
+def _readings(content: bytes, table: pa.Table, names: Container[str], schema: BatchSchema) -> np.ndarray | None:
     """Return the readings, shape (sensors, wafers); None where one may break the contract."""
-    sensors, present = schema.sensors, set(table.column_names)
-    readings = np.full((len(sensors), table.num_rows), np.nan)
-    missing = 0
-    for values, sensor in zip(readings, sensors, strict=True):
-        if sensor in present:
-            column = table.column(sensor)
-            missing += column.null_count
-            values[:] = column.to_numpy()
-        else:
-            missing += table.num_rows
-    measured = np.isfinite(readings)
-    # Arrow reads `nan` and `inf` as numbers: only empty cells may fail to be finite.
-    if np.count_nonzero(measured) + missing != readings.size:
+    sensors = schema.sensors
+    present = [name for name in sensors if name in names]
+    if not present or not table.num_rows:
         return None
+    (batch,) = table.select(present).combine_chunks().to_batches()
+    readings = np.array(batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T)
+    if len(present) < len(sensors):
+        readings, some = np.full((len(sensors), table.num_rows), np.nan), readings
+        readings[[place for place, name in enumerate(sensors) if name in names]] = some
+    measured = ~np.isnan(readings)
+    if np.isinf(readings).any():
+        return None
+    # Arrow reads `nan` as a number: only empty cells may be none.
+    if b"nan" in content.lower():
+        nulls = sum(column.null_count for column in batch.columns) + (len(sensors) - len(present)) * table.num_rows
+        if np.count_nonzero(measured) + nulls != readings.size:
+            return None
     if schema.missing:
         measured &= ~np.isin(readings, Missing.of(schema).values)
         readings[~measured] = np.nan
