@@ -7,9 +7,11 @@ lines say nothing of a wafer. Whatever else is wrong stays as it is, for a perso
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.loader import BatchSchema
+from wafer_assets.domain.contract.cells import BLANKS
 from wafer_assets.domain.contract.columns import Names, spelling
 from wafer_assets.domain.contract.layout import csv_sheet, is_blank, records
 from wafer_assets.domain.contract.reasons import Findings, shown
@@ -62,6 +64,8 @@ def repair(content: bytes, schema: BatchSchema) -> Repaired | None:
     units = all(reason.found.startswith("units") for reason in told if reason.code == "row_not_a_wafer")
     if not sheet.whole or not units or any(reason.code not in _REPAIRABLE for reason in told):
         return None
+    if sheet.decimal != schema.decimal and not _is_proven(sheet.decimal, schema.decimal, rows):
+        return None
     done += [_said(reason.code, reason.found, reason.row) for reason in told]
     header, renamed = _renamed(sheet.header, schema)
     done += renamed
@@ -73,6 +77,15 @@ def repair(content: bytes, schema: BatchSchema) -> Repaired | None:
     file = io.StringIO()
     csv.writer(file, delimiter=schema.delimiter, lineterminator="\n").writerows([header, *cells])
     return Repaired(file.getvalue().encode(), tuple(done))
+
+
+def _is_proven(written: str, wanted: str, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Return whether a sign can be no other than the decimal one: three digits behind it could be a group."""
+    cells = [cell.strip(BLANKS) for _, row in rows for cell in row]
+    number = r"[+-]?[0-9]*{}([0-9]+)(?:[eE][+-]?[0-9]+)?"
+    behind = [match[1] for cell in cells if (match := re.fullmatch(number.format(re.escape(written)), cell))]
+    others = any(re.fullmatch(number.format(re.escape(wanted)), cell) for cell in cells)
+    return any(len(digits) != 3 for digits in behind) and not others
 
 
 def _decoded(content: bytes) -> tuple[str | None, list[str]]:
