@@ -193,7 +193,7 @@ def test_empty_column_is_refused_where_it_is_no_chance(share: float, most: int, 
         assert accepted(wafers(most, ""), line, quoted).frame["Sensor-1"].isna().all()
     (reason,) = refused(wafers(most + 1, ""), line, quoted)
     assert (reason.code, reason.column) == ("column_empty", "Sensor-1")
-    assert f"measured on {share:.0%} of the wafers or more" in reason.found
+    assert f"expected on {share:.0%} of them or more" in reason.found
     assert accepted(wafers(most + 1), line, quoted)
 
 

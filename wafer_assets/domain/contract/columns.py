@@ -125,7 +125,7 @@ class _Match:
                 found = ids
             for place in found[1:]:
                 again = f"again in place {place + 1:,}"
-                self._findings.add("column_repeated", again, row=self._row, column=name)
+                self._findings.add("column_repeated", again, kind="", row=self._row, column=name)
             self._matched |= dict.fromkeys(found, name)
             self._missing.pop(name)
 
@@ -165,17 +165,18 @@ class _Match:
         if sum(map(len, renamed.values())) > len(renamed) > 1:
             renamed = {"in another way": [entry for entries in renamed.values() for entry in entries]}
         for how, entries in renamed.items():
-            written, name, _ = entries[0]
-            if UNDECODED.search(written):
-                continue
-            if len(entries) == 1:
-                self._rename(written, name, f"Rename it to {name}.")
-            else:
-                found = f"{len(entries):,} columns are named {how} ({shown(written)} for {name})"
-                remedy = "Restore the names of the contract."
-                self._findings.add(
-                    "column_renamed", found, row=self._row, column=name, remedy=remedy, count=len(entries)
-                )
+            self._tell_renamed(how, entries)
+
+    def _tell_renamed(self, how: str, entries: Sequence[tuple[str, str, int]], unless: str = "") -> None:
+        """Tell of headers as written, and their columns, all at once."""
+        told = [(written, name) for written, name, _ in entries if not UNDECODED.search(written)]
+        if len(told) == 1:
+            self._rename(*told[0], f"Rename it to {told[0][1]}{unless}.")
+        elif told:
+            written, name = told[0]
+            found = f"{len(told):,} columns are named {how} ({shown(written)} for {name})"
+            remedy = f"Restore the names of the contract{unless}."
+            self._findings.add("column_renamed", found, row=self._row, column=name, remedy=remedy, count=len(told))
 
     def _change(self, name: str, written: str) -> str:
         aliases = [alias for alias, column in self._schema.header_aliases.items() if column == name]
@@ -226,12 +227,13 @@ class _Match:
         schema = self._schema
         order = list(schema.columns) if len(self._header) == len(schema.columns) else []
         sensors = set(schema.sensors)
+        taken: list[tuple[str, str, int]] = []
         for place, written in list(self._unexpected.items()) if order else ():
             name = order[place]
             if written and name in self._missing and name in sensors and not self._holds_no_reading(place):
                 self._take(place, name)
-                if not UNDECODED.search(written):
-                    self._rename(written, name, f"Rename it to {name}, if it is this sensor.")
+                taken.append((written, name, place))
+        self._tell_renamed("in another way", taken, ", if it is this sensor" if len(taken) == 1 else "")
 
     def _tell_unexpected(self) -> None:
         others: list[tuple[int, str]] = []

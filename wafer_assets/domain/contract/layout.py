@@ -33,7 +33,10 @@ _NO_WAFERS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     ("units", re.compile("units?|einheit(?:en)?[.:]?", re.IGNORECASE)),
-    ("statistics", re.compile("mean|avg|average|median|std|stdev|sigma|totals?|sum|count[.:]?", re.IGNORECASE)),
+    (
+        "statistics",
+        re.compile("mean|avg|average|median|std(?:[. _]?dev)?|stdev|sigma|totals?|sum|count[.:]?", re.IGNORECASE),
+    ),
     ("types", re.compile("d?types?|varchar[.:]?", re.IGNORECASE)),
 )
 
@@ -75,7 +78,8 @@ def csv_sheet(text: str, schema: BatchSchema, findings: Findings) -> Sheet | Non
         else:
             if not _may_be_a_header(start, schema, findings):
                 return None
-    if start.above:
+    # A hint for a spreadsheet goes with the separators that it speaks of.
+    if start.above and not (delimiter != schema.delimiter and start.above[0][1][0].lower().startswith("sep=")):
         _tell_preamble(start, findings)
     return _Table(text, delimiter, decimal, start, schema, names, findings).sheet()
 

@@ -254,11 +254,16 @@ def find_empty(sensors: Sequence[str], readings: np.ndarray, schema: BatchSchema
     """Note the sensors without any reading, among readings of shape (sensors, wafers)."""
     n_wafers = readings.shape[1]
     places = np.flatnonzero(np.isnan(readings).all(axis=1)).tolist() if n_wafers else []
+    empty: dict[float | None, list[str]] = {}
     for name in [sensors[place] for place in places if not may_be_empty(sensors[place], n_wafers, schema)]:
-        share = schema.shares.get(name)
-        expected = f", and is measured on {share:.0%} of the wafers or more" if share else ""
+        empty.setdefault(schema.shares.get(name), []).append(name)
+    for share, names in empty.items():
+        have = f"{listed(names)} {'has' if len(names) == 1 else 'have'}"
+        have = f"{len(names):,} columns: {have}" if len(names) > 4 else have
+        expected = f", though expected on {share:.0%} of them or more" if share else ""
         wafers = f"any of the {n_wafers:,} wafers" if n_wafers > 1 else "the only wafer"
-        findings.add("column_empty", f"{name} has no reading on {wafers}{expected}", kind="", column=name)
+        found = f"{have} no reading on {wafers}{expected}"
+        findings.add("column_empty", found, column=names[0], count=len(names))
 
 
 def outside(
