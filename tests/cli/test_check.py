@@ -16,7 +16,7 @@ SCHEMA = load_schema("training")
 
 @pytest.fixture
 def good(folder: Path) -> Path:
-    (batch,) = simulate_batches(1, 6, feed="training", schema=SCHEMA, seed=2)
+    (batch,) = simulate_batches(1, 20, feed="training", schema=SCHEMA, seed=2)
     file = folder / batch.name
     file.write_bytes(batch.content)
     return file
@@ -32,7 +32,7 @@ def test_good_files_are_accepted_and_nothing_is_written(good: Path) -> None:
     result = call("check", good)
 
     assert result.exit_code == 0, result.output
-    assert "6 wafers keep the contract" in result.stdout
+    assert "20 wafers keep the contract" in result.stdout
     assert list(good.parent.iterdir()) == [good]
 
 

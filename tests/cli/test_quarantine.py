@@ -3,6 +3,7 @@
 import io
 import json
 
+import dagster as dg
 import pandas as pd
 import pytest
 
@@ -16,6 +17,7 @@ from tests.stored import frame_of
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.keys import feed_key
 from wafer_assets.settings import Settings
 
 HOSTILE = "[/x] [bold]\x1b[31m:smile:‮"
@@ -120,6 +122,12 @@ def test_held_file_is_released_with_a_reason_and_ingested(stores: Settings) -> N
     assert released.exit_code == 0, released.output
     assert "The lab confirms it." in released.output
     assert len(frame_of(WaferStore(stores), "training", name)) == 30
+    with open_instance(stores) as instance:
+        (event,) = instance.fetch_materializations(feed_key("training", "validated_batches"), limit=1).records
+    assert event.asset_materialization is not None
+    warnings = event.asset_materialization.metadata["warnings"]
+    assert isinstance(warnings, dg.TableMetadataValue)
+    assert [warning.data["code"] for warning in warnings.records] == ["fault_rate_implausible"]
     (record,) = ReleaseLog(stores).history("training")
     assert (record.reason, record.batch) == ("The lab confirms it.", name)
     assert call("quarantine", "release", name, "--reason", "Again.").exit_code == 1

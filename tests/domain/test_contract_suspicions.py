@@ -18,12 +18,14 @@ def frame(faulty: int, wafers: int) -> pd.DataFrame:
     return pd.DataFrame({"wafer": [f"W-{number}" for number in range(wafers)], "faulty": labels})
 
 
-@pytest.mark.parametrize(("faulty", "wafers"), [(94, 100), (18, 20), (24, 25), (45, 100)])
+@pytest.mark.parametrize(("faulty", "wafers"), [(94, 100), (18, 20), (24, 25), (60, 100)])
 def test_flipped_labels_of_a_line_with_few_faults_are_implausible(faulty: int, wafers: int) -> None:
     assert is_implausible(faulty, wafers, 0.058)
 
 
-@pytest.mark.parametrize(("faulty", "wafers"), [(0, 100), (17, 100), (13, 100), (1, 1), (2, 2), (8, 25), (4, 4)])
+@pytest.mark.parametrize(
+    ("faulty", "wafers"), [(0, 100), (17, 100), (13, 100), (1, 1), (2, 2), (8, 25), (4, 4), (30, 100), (300, 1_000)]
+)
 def test_bouts_of_faults_are_not(faulty: int, wafers: int) -> None:
     assert not is_implausible(faulty, wafers, 0.058)
 

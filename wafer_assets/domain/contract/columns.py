@@ -195,7 +195,7 @@ class _Match:
         if claimed is not None and _is_unnamed(self._header[claimed]) and not self._may_be_ids(claimed):
             # The header without a name stands over an index, and the ids are beside it.
             if (place := self._ids_among_unnamed()) is not None:
-                self._unexpected[claimed] = self._matched.pop(claimed)
+                del self._matched[claimed]
                 self._unexpected[claimed] = self._header[claimed]
                 self._take(place, schema.wafer)
         elif claimed is None and (place := self._ids_among_unnamed()) is not None and 0 in self._unexpected:
@@ -258,8 +258,7 @@ class _Match:
             self._tell_others(others)
 
     def _tell_row_numbers(self, place: int, name: str) -> None:
-        ordinal = "first" if place == 0 else f"column in place {place + 1:,}"
-        column = "first column" if place == 0 else ordinal
+        column = "first column" if place == 0 else f"column in place {place + 1:,}"
         cells = ", ".join(self._cells(place)[:3])
         ids = next((other for other, matched in self._matched.items() if matched == self._schema.wafer), None)
         keep = f", never the one in place {ids + 1:,}: that one holds the wafers' ids" if ids is not None else ""

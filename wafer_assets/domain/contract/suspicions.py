@@ -21,7 +21,7 @@ _CODE_CELLS = 5
 
 HISTORY = 300
 """Labelled wafers from which on a line's own fault rate counts, rather than the one that it declares."""
-BURST = 4.0
+BURST = 8.0
 """Odds of a fault so many times the usual ones still happen: faults come in bouts."""
 IMPLAUSIBLE = 1e-4
 """A file is held where not even a bout would have as many faults, in one file of ten thousand."""
