@@ -72,6 +72,10 @@ class PromotionLog(MongoStore):
                 continue
             return
 
+    def remove(self, model: str) -> None:
+        """Delete all decisions on a registered model."""
+        self._database["promotions"].delete_many({"model": model})
+
     def history(self, model: str) -> list[Promotion]:
         """Return all decisions on a registered model, oldest first."""
         found = self._database["promotions"].find({"model": model}, {"_id": False}, sort=[("_id", 1)])

@@ -1,8 +1,9 @@
 """Experiment tracking and the model registry: all that the platform does with MLflow goes through `Tracking`.
 
-The server is in `server`, its runs in `runs`, the registered model in `registry`; what others use is here. Nothing
-of it imports the library MLflow before it is used. What is borrowed from the library's inside is in
-`resources.adapters`, and what runs inside a registered version is `resources.bundle_pyfunc`.
+What it does for one line goes through `LineTracking`. The server is in `server`, its runs in `runs`, the registered
+model in `registry`; what others use is here. Nothing of it imports the library MLflow before it is used. What is
+borrowed from the library's inside is in `resources.adapters`, and what runs inside a registered version is
+`resources.bundle_pyfunc`.
 """
 
 from resources.mlflow.registry import (
@@ -16,8 +17,9 @@ from resources.mlflow.registry import (
     OutOfFoldMissingError,
     bundle_signature,
 )
-from resources.mlflow.runs import RunTracking, TrackedRun
+from resources.mlflow.runs import RunClosing, RunTracking, TrackedRun
 from resources.mlflow.server import TrackingUnreachableError
+from wafer_assets.settings import Settings
 
 __all__ = [
     "CHALLENGER",
@@ -26,6 +28,7 @@ __all__ = [
     "BundleNotFoundError",
     "BundleUnusableError",
     "BundleVersion",
+    "LineTracking",
     "OutOfFoldMissingError",
     "TrackedRun",
     "Tracking",
@@ -34,8 +37,20 @@ __all__ = [
 ]
 
 
-class Tracking(RunTracking, ModelRegistry):
-    """The platform's MLflow server, as a Dagster resource.
+class LineTracking(RunTracking, ModelRegistry):
+    """The experiment and the registered model of one line.
 
     Logging to a Dagster run needs MongoDB, too, to settle on its MLflow run; the registry does not.
     """
+
+
+class Tracking(RunClosing):
+    """The platform's MLflow server, as a Dagster resource."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._settings = settings
+
+    def of(self, line: str) -> LineTracking:
+        """Return what belongs to a line."""
+        return LineTracking(self._settings, line)

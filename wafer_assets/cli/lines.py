@@ -1,6 +1,5 @@
 """`wafer lines`: which production lines are declared, what each says, and whether a folder or a file keeps to it."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,19 +7,19 @@ import click
 
 from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import OutFolder, feed_option, json_option
+from wafer_assets.cli.options import OutFolder, declared_line, declared_lines, feed_option, json_option
 from wafer_assets.settings import load_settings
 
 if TYPE_CHECKING:
-    from schemas.lines import Line, Lines
+    from schemas.lines import Line
     from schemas.loader import Feed
 
 
 def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    from schemas.lines import IDENTIFIER
+    from schemas.lines import is_line_name
 
-    if not re.fullmatch(IDENTIFIER, name):
-        raise click.BadParameter(f"{name!r}: small letters, digits and _, 32 at most, a letter first.")
+    if not is_line_name(name):
+        raise click.BadParameter(f"{name!r}: small letters, digits and single underscores, 32 at most, a letter first.")
     return name
 
 
@@ -28,8 +27,8 @@ def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
 def lines() -> None:
     """Look at the production lines that are declared.
 
-    A line is a folder: `line.yaml` beside the schemas of its two feeds. The platform ships some, and WAFER_LINES names
-    a folder that holds more. So far the platform runs the line `secom`; others can be declared and checked.
+    A line is a folder: `line.yaml` beside the schemas of its two feeds. The platform ships one, and WAFER_LINES names
+    a folder that holds more. All of them run side by side, each with its own files, tables, models and champion.
     """
 
 
@@ -41,7 +40,7 @@ def list_lines(as_json: bool) -> None:
     A folder that is wrong is named with what to do, and takes no other line along. With --json, each line has `line`,
     `title`, `contract`, `sensors`, `labelled_columns` and `order`.
     """
-    declared = _declared()
+    declared = declared_lines()
     documents = [
         {
             "line": line.name,
@@ -70,7 +69,7 @@ def show(name: str, as_json: bool) -> None:
 
     With --json, it is the content of its `line.yaml`, with what it leaves out.
     """
-    line = _line(name)
+    line = declared_line(name)
     if as_json:
         print_json(line.model_dump(mode="json", by_alias=True, exclude={"training", "prediction"}))
         return
@@ -111,7 +110,7 @@ def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
     from schemas.loader import BatchSchema
     from wafer_assets.domain.contract import Refused, validate
 
-    line = _line(name)
+    line = declared_line(name)
     schema = BatchSchema.of(line, feed)
     refused = 0
     for file in files:
@@ -176,21 +175,6 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
             refused += 1
             console.print(f"{file}: {verdict.reasons[0].message}")
     console.print(f"{len(files) - refused} of {len(files)} samples keep to it. `wafer lines check {name}` looks again.")
-
-
-def _declared() -> "Lines":
-    from schemas.lines import load_lines
-
-    return load_lines(load_settings().lines)
-
-
-def _line(name: str) -> "Line":
-    declared = _declared()
-    if name in declared.lines:
-        return declared.lines[name]
-    errors = [str(error) for error in declared.errors if error.line == name]
-    known = ", ".join(declared.lines)
-    raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
 
 
 def _sensors(line: "Line") -> tuple[str, ...]:

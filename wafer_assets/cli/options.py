@@ -3,10 +3,54 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wafer_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from schemas.lines import Line, Lines
+
+
+def declared_line(name: str) -> "Line":
+    """Return the line of that name.
+
+    Raises
+    ------
+    click.ClickException
+        It cannot be read, or there is none.
+    """
+    declared = declared_lines()
+    if name in declared.lines:
+        return declared.lines[name]
+    errors = [str(error) for error in declared.errors if error.line == name]
+    known = ", ".join(declared.lines)
+    raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
+
+
+def declared_lines() -> "Lines":
+    """Return the lines that the platform ships, and those that the settings name."""
+    from schemas.lines import load_lines
+
+    return load_lines(load_settings().lines)
+
+
+def _line(_: click.Context, __: click.Parameter, name: str | None) -> "Line":
+    if name is not None:
+        return declared_line(name)
+    declared = declared_lines()
+    if len(declared.lines) + len(declared.errors) > 1:
+        raise click.UsageError(f"Say with --line which line is meant: {', '.join(declared.lines)}.")
+    return next(iter(declared.lines.values()))
+
+
+line_option = click.option(
+    "--line",
+    metavar="NAME",
+    callback=_line,
+    help="Name of the production line; it may be left out where there is only one. `wafer lines list` shows all.",
+)
 feed_option = click.option(
     "--feed",
     type=click.Choice(["training", "prediction"]),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resources.io_managers import FrameIOManager
-from resources.mlflow import OUT_OF_FOLD, BundleVersion, TrackedRun, Tracking
+from resources.mlflow import OUT_OF_FOLD, BundleVersion, LineTracking, TrackedRun
 from resources.s3 import S3Store
 from resources.trainings import Provenance
-from resources.wafer_table import TABLE_KEY
+from resources.wafer_table import table_key
 from schemas.loader import BatchSchema
 from wafer_assets.keys import model_card_key
 
@@ -112,7 +112,7 @@ def _card(pieces: Pieces, config: "ModelConfig", table_hash: str, threshold: flo
 
 def register(
     run: TrackedRun,
-    tracking: Tracking,
+    tracking: LineTracking,
     s3: S3Store,
     schema: BatchSchema,
     pieces: Pieces,
@@ -131,17 +131,17 @@ def register(
     from wafer_assets.domain.persistence import dump
     from wafer_assets.domain.report import model_card
 
-    content = dump(bundle)
+    content, table = dump(bundle), table_key(schema.line)
     run.log_params(bundle.card["config"])
     run.log_metrics({"alarm_threshold": bundle.model.threshold_})
     run.log_dataset(
-        "training/wafer_table",
+        table.removesuffix(".parquet").rpartition("/")[0],
         content_hash=origin.table_hash,
-        source=f"s3://{s3.lake}/{TABLE_KEY}",
+        source=f"s3://{s3.lake}/{table}",
         rows=len(pieces.table),
         batches=batches_of(pieces.table),
     )
-    run.log_bytes(OUT_OF_FOLD, FrameIOManager(s3).encode(pieces.out_of_fold))
+    run.log_bytes(OUT_OF_FOLD, FrameIOManager(s3, schema.line).encode(pieces.out_of_fold))
     version = tracking.register_bundle(
         run,
         content,
@@ -155,7 +155,7 @@ def register(
     )
     page = model_card(bundle, version.version, version.name)
     run.log_bytes("model_card.html", page)
-    s3.put(s3.lake, model_card_key(version.version), page)
+    s3.put(s3.lake, model_card_key(schema.line, version.version), page)
     return version, len(content)
 
 

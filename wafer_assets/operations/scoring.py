@@ -14,6 +14,7 @@ from resources.mongo import WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import S3Store
 from resources.store_errors import unless_replaced
+from schemas.lines import LineFeed
 from schemas.loader import BatchSchema
 from wafer_assets.keys import prediction_key, report_key
 
@@ -56,16 +57,19 @@ class FileScores:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Scores batches with one and the same bundle.
+    """Scores batches of a line with one and the same bundle.
 
     Attributes
     ----------
+    feed
+        The line's prediction feed.
     version, bundle
         The registered version, and what is loaded from it.
     run_id
         Id of the Dagster run that scores.
     """
 
+    feed: LineFeed
     version: BundleVersion
     bundle: "Bundle"
     run_id: str
@@ -95,24 +99,26 @@ class Scorer:
         from wafer_assets.domain.scoring import score
 
         # Read at once: what is recorded of the wafers must be true of these very wafers.
-        manifest, frame = self.wafers.read("prediction", batch)
+        stored, line = self.wafers.read(self.feed, batch), self.feed.line
+        frame = stored.frame
         if frame is None:
-            withdraw(batch, self.s3, self.predictions)
+            withdraw(self.feed, batch, self.s3, self.predictions)
             return None
         version = self.version
-        self.bundle.check_contract(manifest.contract_version, f"Batch {batch}")
+        self.bundle.check_contract(stored.manifest.contract_version, f"Batch {batch}")
         scores = score(self.bundle, frame, version.version)
         csv = scores.rows.to_csv(index=False).encode()
         page = batch_report(self.bundle, scores, batch, frame, version.version, version.name)
         scored = ScoredBatch(
+            line=line,
             batch=batch,
-            sha256=str(manifest.sha256),
+            sha256=str(stored.manifest.sha256),
             wafers=len(frame),
             alarms=int(scores.rows["faulty"].sum()),
             model=version.name,
             bundle_version=version.version,
-            csv=prediction_key(batch),
-            report=report_key(batch),
+            csv=prediction_key(line, batch),
+            report=report_key(line, batch),
             dagster_run_id=self.run_id,
             scored_at=datetime.now(UTC),
         )
@@ -125,7 +131,7 @@ class Scorer:
         return BatchScores(scored, scores.rows)
 
 
-def withdraw(batch: str, s3: S3Store, predictions: PredictionStore) -> None:
+def withdraw(feed: LineFeed, batch: str, s3: S3Store, predictions: PredictionStore) -> None:
     """Remove what was predicted from an earlier version of a batch that is in quarantine now.
 
     Raises
@@ -133,8 +139,8 @@ def withdraw(batch: str, s3: S3Store, predictions: PredictionStore) -> None:
     BatchReplacedError
         The batch is not in quarantine any more.
     """
-    predictions.withdraw(batch)
-    for stale in (prediction_key(batch), report_key(batch)):
+    predictions.withdraw(feed.line, batch)
+    for stale in (prediction_key(feed.line, batch), report_key(feed.line, batch)):
         s3.delete(s3.lake, stale)
 
 
