@@ -54,3 +54,19 @@ class Tracking(RunClosing):
     def of(self, line: str) -> LineTracking:
         """Return what belongs to a line."""
         return LineTracking(self._settings, line)
+
+    def adopt(self, line: str) -> int:
+        """Give a line the experiment and the model that were there before there were lines; return its versions."""
+        names = self._settings.mlflow.of(line)
+        with self._server() as client:
+            from mlflow.exceptions import MlflowException
+
+            experiment = client.get_experiment_by_name(self.settings.experiment)
+            if experiment is not None and experiment.lifecycle_stage == "active":
+                client.rename_experiment(experiment.experiment_id, names.experiment)
+            try:
+                client.rename_registered_model(self.settings.model_name, names.model_name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        return len(self.of(line).versions())
