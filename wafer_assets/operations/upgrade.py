@@ -1,8 +1,8 @@
 """Bringing what an earlier version of the platform stored up to date, done again where it was cut short.
 
 Layout 1 knew one line: its feeds were called lines, and nothing carried a line's name. All that it stored becomes the
-shipped line's. Dagster's history names assets that are gone, so it begins anew: what landed is taken up again, and finds
-its outcome there.
+shipped line's. Dagster's history names assets that are gone, so it begins anew: what landed is taken up again, and
+finds its outcome there.
 """
 
 from collections.abc import Iterator
