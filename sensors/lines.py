@@ -1,5 +1,7 @@
 """Telling people of lines that are gone or cannot be read, for nobody else would miss them."""
 
+import json
+
 import dagster as dg
 
 from resources.mongo import WaferStore
@@ -27,10 +29,11 @@ def lost_lines_sensor(declared: Lines) -> dg.SensorDefinition:
                 "There are batches of it, and it is not declared any more: nothing of it is ingested, trained or "
                 f"scored. Declare it again, or remove all of it with `wafer lines remove {name}`."
             )
-        told = set((context.cursor or "").split())
-        for name in problems.keys() - told:
-            notifier.send(context.instance, f"The line {name} is lost", problems[name])
-        context.update_cursor(" ".join(sorted(problems)))
+        told = set(json.loads(context.cursor or "[]"))
+        for name in sorted(problems.keys() - told):
+            title = f"The line {name} is lost" if name else "The folder of lines cannot be read"
+            notifier.send(context.instance, title, problems[name])
+        context.update_cursor(json.dumps(sorted(problems)))
         return dg.SkipReason(
             f"{len(problems)} lines are lost." if problems else "All lines that are stored are declared."
         )
