@@ -144,7 +144,7 @@ class Watch:
         from wafer_assets.keys import landing_key
 
         store = S3Store(self.settings)
-        store.put(store.landing, landing_key("training", path.name), path.read_bytes())
+        store.put(store.landing, landing_key(TRAINING, path.name), path.read_bytes())
         self.sent[path.name] = time.time()
 
     def look(self) -> None:
@@ -153,9 +153,9 @@ class Watch:
         from wafer_assets.keys import training_key
 
         now = time.time()
-        for manifest in WaferStore(self.settings).batches("training"):
+        for manifest in WaferStore(self.settings).batches(TRAINING):
             self.arrived.setdefault(manifest.batch, now)
-        event = self.instance.get_latest_materialization_event(training_key("wafer_table"))
+        event = self.instance.get_latest_materialization_event(training_key("secom", "wafer_table"))
         if event and event.asset_materialization:
             rows = int(str(event.asset_materialization.metadata["dagster/row_count"].value))
             if not self.tables or self.tables[-1][1] != rows:
@@ -292,10 +292,10 @@ def tick(known: int) -> list[Figure]:
         open_instance(settings) as instance,
     ):
         store = S3Store(settings)
-        names = [landing_key("training", f"wafer_{number:08d}_000000.csv") for number in range(known)]
+        names = [landing_key(TRAINING, f"wafer_{number:08d}_000000.csv") for number in range(known)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: store.put(store.landing, key, b"x"), names))
-        take_up(instance, "training", store, WaferStore(settings))
+        take_up(instance, TRAINING, store, WaferStore(settings))
         defs = build_defs(settings)
         repository = defs.get_repository_def()
         times: dict[str, float] = {}

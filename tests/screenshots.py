@@ -191,7 +191,7 @@ def backfill(ui: UI) -> None:
 
 def lineage(ui: UI) -> None:
     """Follow predictions back to their files."""
-    selection = '+key:"prediction/predictions" and (key:"prediction/*" or group:"models")'
+    selection = '+key:"secom/prediction/predictions" and (key:"prediction/*" or group:"models")'
     groups = ",".join(f"global@global:{group}" for group in ("ingestion", "models", "prediction"))
     path = f"/asset-groups~{quote(selection, safe='')}?expanded={quote(groups, safe='')}"
     ui.open(path, "raw_batches", "validated_batches", "wafer_records", "champion", "predictions")

@@ -12,6 +12,7 @@ from resources.mongo import BatchManifest, WaferStore
 from resources.s3 import S3Store, s3_client
 from schemas.loader import BatchSchema, Feed
 from tests.assets.conftest import Ingest
+from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import frame_hash, wafer_table
@@ -28,11 +29,11 @@ def good(schema: BatchSchema) -> dict[str, bytes]:
 
 
 def stored(mongo: WaferStore) -> int:
-    return sum(len(frame) for _, frame in mongo.read_batches("training"))
+    return sum(len(frame) for _, frame in mongo.read_batches(TRAINING))
 
 
 def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
-    return set(instance.get_materialized_partitions(dg.AssetKey(["training", asset])))
+    return set(instance.get_materialized_partitions(dg.AssetKey(["secom", "training", asset])))
 
 
 def test_good_and_bad_files_of_every_kind_in_one_run(
@@ -53,9 +54,9 @@ def test_good_and_bad_files_of_every_kind_in_one_run(
     assert materialized(instance, "wafer_records") == set(good) | set(broken)
     assert materialized(instance, "quarantined_batches") == set(broken)
     assert stored(mongo) == 8 * len(good)
-    for manifest in mongo.batches("training", "quarantined"):
+    for manifest in mongo.batches(TRAINING, "quarantined"):
         assert {reason["code"] for reason in manifest.reasons} == broken[manifest.batch].codes
-        folder = quarantine_folder("training", manifest.batch)
+        folder = quarantine_folder(TRAINING, manifest.batch)
         assert s3.get(s3.lake, f"{folder}{manifest.batch}") == broken[manifest.batch].content
         kept = json.loads(s3.get(s3.lake, f"{folder}reasons.json"))
         assert [reason["message"] for reason in kept["reasons"]]
@@ -90,10 +91,10 @@ def test_ingesting_again_changes_nothing(
     ingest: Ingest, good: dict[str, bytes], instance: dg.DagsterInstance, mongo: WaferStore
 ) -> None:
     first = ingest(good)
-    before = {item.batch: item.sha256 for item in mongo.batches("training")}
+    before = {item.batch: item.sha256 for item in mongo.batches(TRAINING)}
     again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags)
     assert again.success
-    assert {item.batch: item.sha256 for item in mongo.batches("training")} == before
+    assert {item.batch: item.sha256 for item in mongo.batches(TRAINING)} == before
     assert stored(mongo) == 24
 
 
@@ -102,17 +103,17 @@ def test_a_corrected_file_leaves_the_quarantine_and_a_broken_one_enters_it(
 ) -> None:
     name, content = next(iter(good.items()))
     ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
-    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert [item.status for item in mongo.batches(TRAINING)] == ["quarantined"]
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
 
     ingest({name: content})
-    assert [item.status for item in mongo.batches("training")] == ["accepted"]
-    assert s3.list_objects(s3.lake, quarantine_folder("training", name)) == []
+    assert [item.status for item in mongo.batches(TRAINING)] == ["accepted"]
+    assert s3.list_objects(s3.lake, quarantine_folder(TRAINING, name)) == []
 
     ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
-    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
+    assert [item.status for item in mongo.batches(TRAINING)] == ["quarantined"]
     assert stored(mongo) == 0
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
 
 
 @pytest.mark.parametrize(
@@ -123,22 +124,22 @@ def test_strange_names_are_quarantined_under_their_name(
 ) -> None:
     ingest({name: next(iter(good.values()))})
 
-    (manifest,) = mongo.batches("training")
+    (manifest,) = mongo.batches(TRAINING)
     assert {reason["code"] for reason in manifest.reasons} == {"file_name_invalid"}
-    assert manifest.key == landing_key("training", name)
+    assert manifest.key == landing_key(TRAINING, name)
 
 
 def test_a_key_that_is_no_plain_path_is_refused_and_harms_no_other(
     ingest: Ingest, good: dict[str, bytes], settings: Settings, mongo: WaferStore
 ) -> None:
-    s3_client(settings.s3).put_object(Bucket="landing", Key="training/tab\there.csv", Body=b"x")
+    s3_client(settings.s3).put_object(Bucket="landing", Key="secom/training/tab\there.csv", Body=b"x")
     result = ingest(good)
 
     assert result.success
-    (refused,) = mongo.batches("training", "quarantined")
-    assert refused.key == "training/tab\there.csv"
+    (refused,) = mongo.batches(TRAINING, "quarantined")
+    assert refused.key == "secom/training/tab\there.csv"
     assert {reason["code"] for reason in refused.reasons} == {"file_name_invalid"}
-    assert len(mongo.batches("training", "accepted")) == len(good)
+    assert len(mongo.batches(TRAINING, "accepted")) == len(good)
 
 
 def test_a_file_that_is_too_large_is_refused_unread_and_kept(
@@ -148,7 +149,7 @@ def test_a_file_that_is_too_large_is_refused_unread_and_kept(
     content = b"0" * (schema.max_file_size + 1)
     ingest({name: content})
 
-    (manifest,) = mongo.batches("training")
+    (manifest,) = mongo.batches(TRAINING)
     assert [reason["code"] for reason in manifest.reasons] == ["file_too_large"]
     assert s3.head(s3.lake, f"{quarantine_folder('training', name)}{name}").size == len(content)
 
@@ -184,13 +185,13 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     assert name in without_outcome(result)
     assert "too large" in without_outcome(result)
     # All others have their outcome, the ledger was made, and nothing is left of the one.
-    assert {item.batch for item in mongo.batches("training")} == {*good, "notes.csv"} - {name}
+    assert {item.batch for item in mongo.batches(TRAINING)} == {*good, "notes.csv"} - {name}
     (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
     assert ledger.metadata["received"].value == len(good)
     assert name in ledger.metadata["failed"].value
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
     ledger_alone = build_defs(settings).resolve_implicit_global_asset_job_def()
-    again = ledger_alone.get_subset(asset_selection={dg.AssetKey(["training", "batch_ledger"])})
+    again = ledger_alone.get_subset(asset_selection={dg.AssetKey(["secom", "training", "batch_ledger"])})
     checks = again.execute_in_process(instance=instance).get_asset_check_evaluations()
     (check,) = [item for item in checks if item.check_name == "all_accounted_for"]
     assert not check.passed
@@ -198,7 +199,7 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     assert check.metadata["waiting"].value == check.metadata["miscounted"].value == []
 
     assert ingest({name: good[name] + b"\n"}).success
-    assert mongo.failures("training") == []
+    assert mongo.failures(TRAINING) == []
     assert stored(mongo) == 8 * len(good)
 
 
@@ -207,13 +208,13 @@ def test_a_vanished_file_fails_the_run_and_holds_up_no_other(
 ) -> None:
     first = ingest(good)
     gone = next(iter(good))
-    s3.delete(s3.landing, landing_key("training", gone))
+    s3.delete(s3.landing, landing_key(TRAINING, gone))
     again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags, raise_on_error=False)
 
     assert not again.success
     (failure,) = [event for event in again.all_events if event.is_step_failure]
     assert gone in str(failure.step_failure_data.user_failure_data)
-    assert len(mongo.batches("training", "accepted")) == len(good)
+    assert len(mongo.batches(TRAINING, "accepted")) == len(good)
 
 
 def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
@@ -234,9 +235,9 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
 
     def hash_of_table() -> str:
         read.clear()
-        selection = {dg.AssetKey(["training", "wafer_table"])}
+        selection = {dg.AssetKey(["secom", "training", "wafer_table"])}
         result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
-        found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches("training"))
+        found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches(TRAINING))
         (event,) = result.asset_materializations_for_node("training__wafer_table")
         assert event.metadata["content_hash"].value == frame_hash(found)
         assert event.metadata["superseded_rows"].value == lost

@@ -8,7 +8,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleVersion, LineTracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
@@ -24,7 +24,7 @@ ORIGIN = Provenance("a training", "some hyperparameters", "a table")
 
 @pytest.fixture
 def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+    return LineTracking(platform_settings, "secom")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def challenge(
     tracking: Tracking, skill: float, *, wafers: int = 400, noise: int = 0, content: bytes | None = None
 ) -> BundleVersion:
     """Register a small bundle as one that was evaluated with this skill."""
-    run = dg.DagsterRun(job_name="train", run_id=str(uuid4()))
+    run = dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))
     with tracking.run(run) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, wafers=wafers, noise=noise).to_parquet())
         content = content or bundle_bytes(int(skill) % 3)
@@ -54,7 +54,7 @@ def decide(
     """Materialize the asset for a version, by default the newest; return its metadata."""
     number = (version or tracking.versions()[0]).version
 
-    @dg.asset(key=training_key("model_bundle"))
+    @dg.asset(key=training_key("secom", "model_bundle"))
     def registered() -> dict[str, object]:
         return {"version": number, **origin.as_tags()}
 
@@ -140,7 +140,7 @@ def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: P
 
 
 def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, log: PromotionLog) -> None:
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as tracked:
         old = tracking.register_bundle(tracked, bundle_bytes(0), sensors=["Sensor-1"], tags={})
     promote(tracking, log, old, by="me", reason="by hand", figures={})
     challenge(tracking, 4)

@@ -27,7 +27,7 @@ def test_every_asset_says_what_it_is_who_owns_it_and_where_it_belongs() -> None:
 
 
 def test_an_input_of_the_training_line_is_its_asset() -> None:
-    assert training_input("wafer_table").key == training_key("wafer_table")
+    assert training_input("wafer_table").key == training_key("secom", "wafer_table")
 
 
 def test_a_plot_is_shown_in_the_ui_with_all_its_bytes() -> None:

@@ -104,7 +104,7 @@ def test_it_is_not_registered_with_the_evaluation_of_another_table(modelling: Mo
     made = modelling.materialize("model_bundle")
     assert not made.run.success
     (failure,) = [event.step_failure_data for event in made.run.all_events if event.is_step_failure]
-    assert "training/evaluation is of another table: 1 wafers" in made.failure
+    assert "secom/training/evaluation is of another table: 1 wafers" in made.failure
     counts = {"evaluated_wafers": 239, "table_wafers": 240, "different_wafers": 1}
     assert {name: entry.value for name, entry in failure.user_failure_data.metadata.items()} == counts
     assert Tracking(modelling.settings).versions() == []

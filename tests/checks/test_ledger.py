@@ -8,8 +8,9 @@ from pymongo import MongoClient
 
 from resources.mongo import BatchFailure, WaferStore
 from resources.s3 import StoredObject
-from schemas.loader import Feed
+from schemas.loader import LineFeed
 from tests.checks.alone import facts_of, judge
+from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.checks.ledger import all_accounted_for
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import report_raw_batches
@@ -18,27 +19,27 @@ from wafer_assets.settings import Settings
 FIRST, SECOND = "wafer_06012020_060000.csv", "wafer_07012020_060000.csv"
 
 
-def landed(batch: str, feed: Feed = "training", etag: str = "first") -> StoredObject:
+def landed(batch: str, feed: LineFeed = TRAINING, etag: str = "first") -> StoredObject:
     return StoredObject(landing_key(feed, batch), 1, etag, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def land(instance: dg.DagsterInstance, *batches: str, feed: Feed = "training", etag: str = "first") -> None:
+def land(instance: dg.DagsterInstance, *batches: str, feed: Feed = TRAINING, etag: str = "first") -> None:
     report_raw_batches(instance, feed, "landing", {batch: landed(batch, feed, etag) for batch in batches})
 
 
-def accept(mongo: WaferStore, batch: str, feed: Feed = "training") -> None:
+def accept(mongo: WaferStore, batch: str, feed: Feed = TRAINING) -> None:
     frame = pd.DataFrame({"wafer": [f"{batch}-1", f"{batch}-2"], "Sensor-1": [1.0, 2.0], "faulty": [0, 1]})
     mongo.replace_batch(feed, batch, frame, landed(batch, feed), sha256="x")
 
 
-def account(mongo: WaferStore, instance: dg.DagsterInstance, feed: Feed = "training") -> dg.AssetCheckEvaluation:
+def account(mongo: WaferStore, instance: dg.DagsterInstance, feed: Feed = TRAINING) -> dg.AssetCheckEvaluation:
     return judge(all_accounted_for(feed), instance, wafers=mongo)
 
 
 def test_accepted_and_refused_batches_are_accounted_for(mongo: WaferStore, instance: dg.DagsterInstance) -> None:
     land(instance, FIRST, SECOND)
     accept(mongo, FIRST)
-    mongo.quarantine_batch("training", SECOND, [{"code": "file_empty"}], landed(SECOND))
+    mongo.quarantine_batch(TRAINING, SECOND, [{"code": "file_empty"}], landed(SECOND))
     outcome = account(mongo, instance)
     assert outcome.passed
     assert facts_of(outcome) == {"received": 2, "with_outcome": 2, "waiting": [], "failed": {}, "miscounted": []}
@@ -66,7 +67,7 @@ def test_a_batch_that_cannot_be_stored_is_an_error_with_its_reason(
 ) -> None:
     land(instance, FIRST)
     failure = BatchFailure(
-        feed="training",
+        feed=TRAINING,
         batch=FIRST,
         etag="first",
         code_version="1",
@@ -96,7 +97,7 @@ def test_records_that_somebody_deleted_are_an_error(
 
 def test_each_line_accounts_for_its_own_batches(mongo: WaferStore, instance: dg.DagsterInstance) -> None:
     land(instance, FIRST)
-    land(instance, SECOND, feed="prediction")
+    land(instance, SECOND, feed=PREDICTION)
     accept(mongo, FIRST)
     assert account(mongo, instance).passed
-    assert facts_of(account(mongo, instance, "prediction"))["waiting"] == [SECOND]
+    assert facts_of(account(mongo, instance, PREDICTION))["waiting"] == [SECOND]

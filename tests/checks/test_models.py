@@ -17,7 +17,7 @@ FIRST, SECOND = "wafer_06012020_060000.csv", "wafer_07012020_060000.csv"
 
 def report_table(instance: dg.DagsterInstance, wafers: int, faulty: int) -> None:
     facts = {"dagster/row_count": wafers, "faulty_wafers": faulty}
-    instance.report_runless_asset_event(dg.AssetMaterialization(training_key("wafer_table"), metadata=facts))
+    instance.report_runless_asset_event(dg.AssetMaterialization(training_key("secom", "wafer_table"), metadata=facts))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,6 @@ def test_quality_warns_and_stops_nothing() -> None:
     assert [result.check_name for result in results] == [spec.name for spec in QUALITY_CHECK_SPECS]
     for result, spec in zip(results, QUALITY_CHECK_SPECS, strict=True):
         assert result.severity == dg.AssetCheckSeverity.WARN
-        assert result.asset_key == spec.asset_key == training_key("evaluation")
+        assert result.asset_key == spec.asset_key == training_key("secom", "evaluation")
         assert {name: entry.value for name, entry in result.metadata.items()} == {"auc": 0.5, "auc_low": 0.4}
         assert not spec.blocking

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from resources.local_services import LocalServices
-from resources.mlflow import CHAMPION, Tracking
+from resources.mlflow import CHAMPION, LineTracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
@@ -90,7 +90,7 @@ def test_a_model_that_was_registered_and_not_decided_on_is_decided_on(
     state, result = finished
     assert result.returncode == 0, result.stderr
     assert "not decided yet" in result.stderr
-    assert "training/evaluation" not in result.stderr
+    assert "secom/training/evaluation" not in result.stderr
     facts = summary(state)
     assert (facts["registered"]["version"], facts["champion"]["version"]) == (1, 1)
     assert [row["wafers"] for row in facts["predictions"]] == [10] * TO_SCORE
@@ -113,7 +113,7 @@ def test_what_was_lost_is_made_again(
         assert after[name] == before[name]
     for row, was in zip(after["predictions"], before["predictions"], strict=True):
         assert {**row, "bundle_version": None} == {**was, "bundle_version": None}
-    trained_again = "training/evaluation" in result.stderr
+    trained_again = "secom/training/evaluation" in result.stderr
     assert trained_again == (lost != "mongo")
 
     with LocalServices(Settings(state_dir=state)) as settings:
@@ -125,7 +125,7 @@ def test_what_was_lost_is_made_again(
         scored = PredictionStore(settings).scored()
         assert len(scored) == TO_SCORE
         assert all(s3.exists(s3.lake, key(batch)) for batch in scored for key in (prediction_key, report_key))
-        tracking = Tracking(settings)
+        tracking = LineTracking(settings, "secom")
         champion = tracking.version(CHAMPION)
         assert champion is not None
         assert tracking.content_of(champion)

@@ -20,7 +20,7 @@ from wafer_assets.cli import main
         "serve",
         "upload {batches}",
         "ingest",
-        "train",
+        "secom__train",
         "score",
         "quarantine list",
         "quarantine show a.csv",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking
 from resources.predictions import PredictionStore
 from schemas.loader import load_schema
 from tests.assets.test_predictions import Feed, bundle_bytes
@@ -39,8 +39,8 @@ def test_where_no_batch_is_known_there_is_none_to_score_again() -> None:
 
 
 def test_predict_without_a_champion_says_what_to_do(platform: Settings, files: list[Path]) -> None:
-    assert Tracking(platform).aliases() == {}
-    result = run("predict", str(files[0]))
+    assert LineTracking(platform, "secom").aliases() == {}
+    result = run("secom__predict", str(files[0]))
     assert result.exit_code == 1
     assert "wafer train" in result.output
 
@@ -51,14 +51,14 @@ def test_files_are_scored_without_dagster_and_bad_ones_named(
     promote_one(platform)
     bad = tmp_path / "wafer_31022020_250000.csv"
     bad.write_bytes(files[0].read_bytes())
-    result = run("predict", *map(str, [*files, bad]), "--out", str(tmp_path / "scored"))
+    result = run("secom__predict", *map(str, [*files, bad]), "--out", str(tmp_path / "scored"))
     assert result.exit_code == 1
     assert "1 of 3 files break the contract" in result.output
     for file in files:
         assert len(pd.read_csv(tmp_path / "scored" / file.name)) == 10
         assert b"<html" in (tmp_path / "scored" / f"{file.stem}.html").read_bytes()
 
-    printed = wafer(platform.state_dir, "predict", files[0])
+    printed = wafer(platform.state_dir, "secom__predict", files[0])
     assert printed.stdout == (tmp_path / "scored" / files[0].name).read_text()
 
 
@@ -73,7 +73,7 @@ def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> No
     require_documented(document, "trace")
     (influence,) = document["influences"]
     assert (document["predictions"], influence["bundle_versions"], influence["scored"]) == ([], [], [])
-    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"training/{file.name}")
+    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"secom/training/{file.name}")
 
 
 def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: 
     (prediction,) = document["predictions"]
     assert document["influences"] == []
     assert (prediction["batch"], prediction["bundle_version"]) == (files[0].name, 1)
-    assert prediction["file"]["key"] == f"prediction/{files[0].name}"
+    assert prediction["file"]["key"] == f"secom/prediction/{files[0].name}"
     assert prediction["promotion"]["reason"] == "It is needed."
     assert prediction["scored_at"].endswith("Z")
     unknown = run("trace", "nothing")

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from tests.chart import BASE, EKS, ROOT, load_values
 from tests.conftest import use
 from wafer_assets.settings import Settings, load_settings
@@ -897,8 +897,8 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
 
 def promoted(settings: Settings) -> BundleVersion:
     """Register a version that is not the first one, and make it the champion."""
-    tracking = Tracking(settings)
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+    tracking = LineTracking(settings, "secom")
+    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
     tracking.set_alias(CHAMPION, version)
     return version

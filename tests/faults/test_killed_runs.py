@@ -41,7 +41,7 @@ def stored_once(shared_platform: Settings, tmp_path_factory: pytest.TempPathFact
     files = simulate_batches(3, 60, feed="training", schema=load_schema("training"), seed=3, fault_rate=0.2)
     with open_instance(settings) as instance:
         tags = land(settings, instance, {batch.name: batch.content for batch in files})
-        assert run_job(settings, instance, "ingest_training", tags=tags).success
+        assert run_job(settings, instance, "secom__ingest_training", tags=tags).success
     return settings
 
 
@@ -53,9 +53,9 @@ def stored(stored_once: Settings, tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def training(settings: Settings, until: str = "training/elbow") -> Iterator[subprocess.Popen[str]]:
+def training(settings: Settings, until: str = "secom/training/elbow") -> Iterator[subprocess.Popen[str]]:
     """Run `wafer train` in a process of its own; yields it once it has said something."""
-    command = [str(Path(sys.executable).with_name("wafer")), "train"]
+    command = [str(Path(sys.executable).with_name("wafer")), "secom__train"]
     environment = {**os.environ, **environment_of(settings)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -67,7 +67,7 @@ def training(settings: Settings, until: str = "training/elbow") -> Iterator[subp
 
 
 def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    (run,) = instance.get_runs(dg.RunsFilter(job_name="train"))
+    (run,) = instance.get_runs(dg.RunsFilter(job_name="secom__train"))
     return run
 
 
@@ -83,7 +83,7 @@ def mlflow_end(settings: Settings) -> str:
 
 
 def test_without_a_daemon_the_next_command_ends_a_killed_run_and_its_mlflow_run(stored: Settings) -> None:
-    with training(stored, until="training/evaluation: ") as process:
+    with training(stored, until="secom/training/evaluation: ") as process:
         workers = psutil.Process(process.pid).children(recursive=True)
         assert workers
     _, alive = psutil.wait_procs(workers, timeout=60)

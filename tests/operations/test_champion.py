@@ -2,7 +2,7 @@
 
 import pytest
 
-from resources.mlflow import CHAMPION, BundleUnusableError, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, LineTracking
 from resources.promotions import PromotionLog
 from tests.assets.test_champion import challenge, current
 from wafer_assets.operations.champion import (
@@ -18,7 +18,7 @@ from wafer_assets.settings import Settings
 
 @pytest.fixture
 def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+    return LineTracking(platform_settings, "secom")
 
 
 @pytest.fixture

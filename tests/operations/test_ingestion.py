@@ -5,6 +5,7 @@ import pytest
 from resources.mongo import WaferStore
 from resources.s3 import ObjectNotFoundError, S3Store
 from schemas.loader import load_schema
+from tests.feeds import PREDICTION
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.operations.ingestion import BatchOutcome, ingest_batch, ingest_batches, ingestion_version
@@ -17,8 +18,8 @@ NAMES = [batch.name for batch in simulate_batches(3, 2, feed="prediction", seed=
 @pytest.fixture
 def landed(s3: S3Store) -> S3Store:
     for batch in simulate_batches(3, 2, feed="prediction", seed=1):
-        s3.put(s3.landing, landing_key("prediction", batch.name), batch.content)
-    s3.put(s3.landing, landing_key("prediction", "notes.csv"), b"not a batch")
+        s3.put(s3.landing, landing_key(PREDICTION, batch.name), batch.content)
+    s3.put(s3.landing, landing_key(PREDICTION, "notes.csv"), b"not a batch")
     return s3
 
 
@@ -29,7 +30,7 @@ def test_batches_come_in_the_order_that_was_asked_for_each_with_its_outcome(land
     missing = outcomes.pop("never_landed.csv")
     assert isinstance(missing, ObjectNotFoundError)
     stored = {batch: item.manifest for batch, item in outcomes.items() if isinstance(item, BatchOutcome)}
-    assert {item.batch: item.sha256 for item in mongo.batches("prediction")} == {
+    assert {item.batch: item.sha256 for item in mongo.batches(PREDICTION)} == {
         batch: item.sha256 for batch, item in stored.items()
     }
     assert {batch for batch, item in stored.items() if item.status == "accepted"} == set(NAMES)
@@ -38,7 +39,7 @@ def test_batches_come_in_the_order_that_was_asked_for_each_with_its_outcome(land
 def test_an_accepted_file_is_normalised_and_has_no_reasons(landed: S3Store, mongo: WaferStore) -> None:
     outcome = ingest_batch(SCHEMA, NAMES[0], landed, mongo)
     assert (outcome.manifest.status, outcome.reasons) == ("accepted", ())
-    header = landed.get(landed.lake, validated_key("prediction", NAMES[0])).splitlines()[0].decode()
+    header = landed.get(landed.lake, validated_key(PREDICTION, NAMES[0])).splitlines()[0].decode()
     assert header.replace('"', "").split(",") == ["wafer", *SCHEMA.sensors]
 
 
@@ -56,7 +57,7 @@ def test_an_outage_is_raised_with_the_batch_it_happened_to(settings: Settings, m
     with pytest.raises(Exception, match=r"127\.0\.0\.1:9") as error:
         list(ingest_batches(SCHEMA, NAMES[:1], S3Store(gone), mongo))
     assert error.value.__notes__ == [f"This happened to the batch {NAMES[0]!r}."]
-    assert mongo.failures("prediction") == []
+    assert mongo.failures(PREDICTION) == []
 
 
 def test_what_decides_on_a_file_is_the_code_and_the_contract() -> None:

@@ -7,6 +7,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from resources.wafer_table import WaferTableStore
 from tests.assets.conftest import store_batches
+from tests.feeds import TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import EmptyTableError, frame_hash
 from wafer_assets.operations.table import update_table
@@ -21,7 +22,7 @@ def test_a_table_is_computed_with_what_it_was_made_of_and_not_stored(mongo: Wafe
     pd.testing.assert_frame_equal(table.frame, wafers, check_exact=True)
     assert new == 2
     assert table.contents.content_hash == frame_hash(wafers)
-    assert table.contents.batches == {item.batch: item.sha256 for item in mongo.batches("training")}
+    assert table.contents.batches == {item.batch: item.sha256 for item in mongo.batches(TRAINING)}
     assert s3.list_objects(s3.lake) == []
 
 

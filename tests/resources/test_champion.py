@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from resources.champion import NoChampionError, load_bundle, load_champion
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking
 from tests.assets.test_predictions import bundle_bytes
 from wafer_assets.domain.persistence import dump
 from wafer_assets.settings import Settings
@@ -15,11 +15,11 @@ from wafer_assets.settings import Settings
 
 @pytest.fixture
 def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+    return LineTracking(platform_settings, "secom")
 
 
 def register(tracking: Tracking, content: bytes) -> BundleVersion:
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(run, content, sensors=["Sensor-1"], tags={})
 
 

@@ -76,9 +76,9 @@ def keys(s3: S3Store) -> set[str]:
 
 def test_a_frame_is_one_readable_object_that_comes_back_exactly(s3: S3Store) -> None:
     run = materialize(s3, wafer_table)
-    assert keys(s3) == {"training/wafer_table/wafer_table.parquet"}
+    assert keys(s3) == {"secom/training/wafer_table/wafer_table.parquet"}
     pd.testing.assert_frame_equal(
-        FrameIOManager(s3).decode(s3.get(s3.lake, "training/wafer_table/wafer_table.parquet")),
+        FrameIOManager(s3).decode(s3.get(s3.lake, "secom/training/wafer_table/wafer_table.parquet")),
         TABLE,
         check_exact=True,
     )
@@ -91,7 +91,7 @@ def test_a_frame_is_one_readable_object_that_comes_back_exactly(s3: S3Store) -> 
 def test_an_estimator_made_from_a_stored_frame_works_when_it_comes_back(s3: S3Store) -> None:
     materialize(s3, wafer_table)
     fitted = materialize(s3, preprocessor).output_for_node("training__preprocessor")
-    stored = s3.get(s3.lake, "training/preprocessor/preprocessor.skops")
+    stored = s3.get(s3.lake, "secom/training/preprocessor/preprocessor.skops")
     loaded = ObjectIOManager(s3).decode(stored)
     assert isinstance(loaded, Preprocessor)
     sensors = TABLE[["Sensor-1", "Sensor-2"]]
@@ -102,14 +102,14 @@ def test_an_estimator_made_from_a_stored_frame_works_when_it_comes_back(s3: S3St
 def test_a_partition_is_an_object_of_its_own(s3: S3Store) -> None:
     materialize(s3, wafer_table)
     materialize(s3, copies, partition_key="wafer_28012020_051011.csv")
-    assert "training/copies/wafer_28012020_051011.csv.parquet" in keys(s3)
+    assert "secom/training/copies/wafer_28012020_051011.csv.parquet" in keys(s3)
 
 
 def test_ops_that_fan_out_inside_an_asset_hand_frames_on(s3: S3Store) -> None:
     materialize(s3, wafer_table)
     run = materialize(s3, rebuilt)
     pd.testing.assert_frame_equal(run.output_for_node("training__rebuilt"), TABLE)
-    assert "training/rebuilt/rebuilt.parquet" in keys(s3)
+    assert "secom/training/rebuilt/rebuilt.parquet" in keys(s3)
     assert sum(key.startswith(f"runs/{run.run_id}/") for key in keys(s3)) == 4
 
 

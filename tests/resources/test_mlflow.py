@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+    return LineTracking(platform_settings, "secom")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def client(platform_settings: Settings) -> "MlflowClient":
     return MlflowClient(platform_settings.mlflow.tracking_uri)
 
 
-def dagster_run(job_name: str = "train") -> DagsterRun:
+def dagster_run(job_name: str = "secom__train") -> DagsterRun:
     return DagsterRun(job_name=job_name, run_id=str(uuid.uuid4()))
 
 
@@ -206,7 +206,7 @@ def test_closing_needs_an_end_and_tolerates_runs_that_logged_nothing(
 def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: Tracking, client: "MlflowClient") -> None:
     first = dagster_run()
     second = DagsterRun(
-        job_name="train", run_id=str(uuid.uuid4()), parent_run_id=first.run_id, root_run_id=first.run_id
+        job_name="secom__train", run_id=str(uuid.uuid4()), parent_run_id=first.run_id, root_run_id=first.run_id
     )
     with tracking.run(first) as before, tracking.run(second) as after:
         pass
@@ -241,7 +241,7 @@ def track(settings: Settings, run: DagsterRun, behind: float, together: "Barrier
     import mlflow  # noqa: F401 - before the barrier, since it takes seconds
 
     use_clock(behind)
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, "secom")
 
     def step(_: int) -> str:
         with tracking.run(run) as tracked, tracked.nested("cluster 0/xgboost") as nested:
@@ -288,7 +288,7 @@ def slow_step(settings: Settings, run: DagsterRun, fate: str, asked: "Event", se
 
     MlflowClient.create_run = create_late  # type: ignore[method-assign]
     use_clock(behind=HOUR)
-    with Tracking(settings).run(run) as tracked:
+    with LineTracking(settings, "secom").run(run) as tracked:
         tracked.log_metrics({"auc": 0.7})
 
 

@@ -10,11 +10,12 @@ from pymongo import MongoClient
 
 from resources.mongo import BatchNotFoundError, WaferStore
 from resources.s3 import StoredObject
+from tests.feeds import PREDICTION, TRAINING
 from tests.stored import frame_of
 from wafer_assets.settings import NotConfiguredError, Settings
 
 SENSORS = [f"Sensor-{number}" for number in range(1, 591)]
-SOURCE = StoredObject("training/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
+SOURCE = StoredObject("secom/training/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
 REASONS: list[dict[str, str | int | None]] = [
     {"code": "column_missing", "row": 1, "column": "Sensor-7", "found": "", "remedy": "Send it."},
     {
@@ -52,81 +53,81 @@ def test_a_batch_comes_back_exactly(mongo: WaferStore, feed: str) -> None:
 
 def test_a_manifest_says_what_was_stored(mongo: WaferStore) -> None:
     frame = batch()
-    manifest = mongo.replace_batch("training", "a.csv", frame, SOURCE, sha256="abc")
+    manifest = mongo.replace_batch(TRAINING, "a.csv", frame, SOURCE, sha256="abc")
     assert (manifest.status, manifest.wafers, manifest.sha256) == ("accepted", 12, "abc")
     assert manifest.faulty == frame["faulty"].sum()
     assert (manifest.key, manifest.etag, manifest.size) == (SOURCE.key, SOURCE.etag, SOURCE.size)
-    [listed] = mongo.batches("training")
+    [listed] = mongo.batches(TRAINING)
     assert listed.model_dump(exclude={"stored_at"}) == manifest.model_dump(exclude={"stored_at"})
     assert abs((listed.stored_at - manifest.stored_at).total_seconds()) < 0.001
 
 
 def test_a_quarantined_batch_keeps_its_reasons_and_no_wafers(mongo: WaferStore) -> None:
-    mongo.replace_batch("training", "a.csv", batch(), SOURCE, sha256="0")
-    mongo.quarantine_batch("training", "a.csv", REASONS, SOURCE)
-    [manifest] = mongo.batches("training")
+    mongo.replace_batch(TRAINING, "a.csv", batch(), SOURCE, sha256="0")
+    mongo.quarantine_batch(TRAINING, "a.csv", REASONS, SOURCE)
+    [manifest] = mongo.batches(TRAINING)
     assert (manifest.status, manifest.wafers, manifest.sha256) == ("quarantined", 0, None)
     assert list(manifest.reasons) == REASONS
-    assert mongo.read("training", "a.csv") == (manifest, None)
+    assert mongo.read(TRAINING, "a.csv") == (manifest, None)
 
 
 def test_ingesting_again_replaces_exactly_the_batchs_own_records(mongo: WaferStore) -> None:
     first, other, second = batch(20, seed=1), batch(5, seed=2), batch(7, seed=3)
-    mongo.replace_batch("training", "a.csv", first, SOURCE, sha256="1")
-    mongo.replace_batch("training", "b.csv", other, SOURCE, sha256="2")
-    mongo.replace_batch("prediction", "a.csv", batch(4, faulty=False), SOURCE, sha256="3")
+    mongo.replace_batch(TRAINING, "a.csv", first, SOURCE, sha256="1")
+    mongo.replace_batch(TRAINING, "b.csv", other, SOURCE, sha256="2")
+    mongo.replace_batch(PREDICTION, "a.csv", batch(4, faulty=False), SOURCE, sha256="3")
     for _ in range(2):
-        mongo.replace_batch("training", "a.csv", second, SOURCE, sha256="4")
-    pd.testing.assert_frame_equal(frame_of(mongo, "training", "a.csv"), second)
-    pd.testing.assert_frame_equal(frame_of(mongo, "training", "b.csv"), other)
-    assert len(frame_of(mongo, "prediction", "a.csv")) == 4
+        mongo.replace_batch(TRAINING, "a.csv", second, SOURCE, sha256="4")
+    pd.testing.assert_frame_equal(frame_of(mongo, TRAINING, "a.csv"), second)
+    pd.testing.assert_frame_equal(frame_of(mongo, TRAINING, "b.csv"), other)
+    assert len(frame_of(mongo, PREDICTION, "a.csv")) == 4
 
 
 def test_batches_are_listed_by_line_and_status(mongo: WaferStore) -> None:
-    mongo.replace_batch("training", "b.csv", batch(), SOURCE, sha256="0")
-    mongo.quarantine_batch("training", "a.csv", REASONS, SOURCE)
-    mongo.quarantine_batch("prediction", "c.csv", REASONS, SOURCE)
-    assert [item.batch for item in mongo.batches("training")] == ["a.csv", "b.csv"]
-    assert [item.batch for item in mongo.batches("training", "accepted")] == ["b.csv"]
-    assert [item.batch for item in mongo.batches("prediction", "accepted")] == []
+    mongo.replace_batch(TRAINING, "b.csv", batch(), SOURCE, sha256="0")
+    mongo.quarantine_batch(TRAINING, "a.csv", REASONS, SOURCE)
+    mongo.quarantine_batch(PREDICTION, "c.csv", REASONS, SOURCE)
+    assert [item.batch for item in mongo.batches(TRAINING)] == ["a.csv", "b.csv"]
+    assert [item.batch for item in mongo.batches(TRAINING, "accepted")] == ["b.csv"]
+    assert [item.batch for item in mongo.batches(PREDICTION, "accepted")] == []
 
 
 def test_all_accepted_batches_are_read_one_by_one(mongo: WaferStore) -> None:
     frames = {f"{number}.csv": batch(seed=number) for number in range(3)}
     for name, frame in frames.items():
-        mongo.replace_batch("training", name, frame, SOURCE, sha256=name)
-    mongo.quarantine_batch("training", "bad.csv", REASONS, SOURCE)
-    reading = mongo.read_batches("training")
+        mongo.replace_batch(TRAINING, name, frame, SOURCE, sha256=name)
+    mongo.quarantine_batch(TRAINING, "bad.csv", REASONS, SOURCE)
+    reading = mongo.read_batches(TRAINING)
     manifest, frame = next(reading)
     assert manifest.sha256 == manifest.batch == "0.csv"
     pd.testing.assert_frame_equal(frame, frames["0.csv"])
-    mongo.quarantine_batch("training", "1.csv", REASONS, SOURCE)
+    mongo.quarantine_batch(TRAINING, "1.csv", REASONS, SOURCE)
     assert [item.batch for item, _ in reading] == ["2.csv"]
 
 
 def test_only_wafers_that_a_manifest_names_are_counted_and_found(mongo: WaferStore) -> None:
-    mongo.replace_batch("training", "a.csv", batch(), SOURCE, sha256="1")
+    mongo.replace_batch(TRAINING, "a.csv", batch(), SOURCE, sha256="1")
     wafers = mongo._database["training_wafers"]
     killed = {"batch": "new.csv", "version": "of a killed process", "wafer": "Wafer-3", "row": 0, "readings": {}}
     wafers.insert_one({"_id": "new.csv:Wafer-3:of a killed process", **killed})
-    assert mongo.miscounted("training", mongo.batches("training")) == []
-    assert mongo.batches_of("training", "Wafer-3") == ["a.csv"]
+    assert mongo.miscounted(TRAINING, mongo.batches(TRAINING)) == []
+    assert mongo.batches_of(TRAINING, "Wafer-3") == ["a.csv"]
     with pytest.raises(BatchNotFoundError, match=r"no accepted batch 'new\.csv'"):
-        mongo.read("training", "new.csv")
+        mongo.read(TRAINING, "new.csv")
 
 
 def test_a_batch_that_somebody_deleted_wafers_of_is_named(mongo: WaferStore) -> None:
-    mongo.replace_batch("training", "a.csv", batch(), SOURCE, sha256="1")
-    mongo.replace_batch("training", "b.csv", batch(), SOURCE, sha256="2")
+    mongo.replace_batch(TRAINING, "a.csv", batch(), SOURCE, sha256="1")
+    mongo.replace_batch(TRAINING, "b.csv", batch(), SOURCE, sha256="2")
     mongo._database["training_wafers"].delete_one({"batch": "a.csv", "wafer": "Wafer-3"})
-    assert mongo.miscounted("training", mongo.batches("training")) == ["a.csv"]
-    assert mongo.batches_of("training", "Wafer-3") == ["b.csv"]
+    assert mongo.miscounted(TRAINING, mongo.batches(TRAINING)) == ["a.csv"]
+    assert mongo.batches_of(TRAINING, "Wafer-3") == ["b.csv"]
 
 
 def test_a_person_can_query_wafers(mongo: WaferStore, settings: Settings) -> None:
     frame = batch()
     frame["Sensor-60"] = [np.nan, *range(1, 12)]
-    mongo.replace_batch("training", "a.csv", frame, SOURCE, sha256="0")
+    mongo.replace_batch(TRAINING, "a.csv", frame, SOURCE, sha256="0")
     assert settings.mongo.uri is not None
     with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
         wafers = client[settings.mongo.database]["training_wafers"]
@@ -137,11 +138,11 @@ def test_a_person_can_query_wafers(mongo: WaferStore, settings: Settings) -> Non
         document = wafers.find_one({"batch": "a.csv", "wafer": frame["wafer"][3]})
         assert document is not None
         assert document["row"] == 3
-        (manifest,) = mongo.batches("training")
+        (manifest,) = mongo.batches(TRAINING)
         assert document["version"] == manifest.version
         assert document["_id"] == f"a.csv:{frame['wafer'][3]}:{manifest.version}"
 
 
 def test_a_store_without_address_says_what_to_do() -> None:
     with pytest.raises(NotConfiguredError, match="WAFER_MONGO__URI"):
-        WaferStore(Settings()).batches("training")
+        WaferStore(Settings()).batches(TRAINING)

@@ -8,10 +8,11 @@ import pytest
 from resources.mongo import WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import StoredObject
+from tests.feeds import PREDICTION
 from tests.stored import predictions_of
 from wafer_assets.settings import Settings
 
-SOURCE = StoredObject("prediction/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
+SOURCE = StoredObject("secom/prediction/a.csv", 512_000, "etag", datetime(2020, 1, 28, 5, 10, 11, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def predictions(settings: Settings) -> PredictionStore:
 def accept(mongo: WaferStore, sha256: str, batch: str = "a.csv") -> None:
     """Let a batch of two wafers be accepted."""
     frame = pd.DataFrame({"wafer": ["Wafer-2", "Wafer-1"], "Sensor-1": [1.0, 2.0]})
-    mongo.replace_batch("prediction", batch, frame, SOURCE, sha256=sha256)
+    mongo.replace_batch(PREDICTION, batch, frame, SOURCE, sha256=sha256)
 
 
 def scored(sha256: str, version: int = 1, batch: str = "a.csv") -> ScoredBatch:
@@ -97,7 +98,7 @@ def test_only_the_predictions_of_a_batch_in_quarantine_are_withdrawn(
     with pytest.raises(BatchReplacedError):
         predictions.withdraw("a.csv")
     assert predictions.scored() == {"a.csv": scored("first")}
-    mongo.quarantine_batch("prediction", "a.csv", [], SOURCE)
+    mongo.quarantine_batch(PREDICTION, "a.csv", [], SOURCE)
     predictions.withdraw("a.csv")
     assert predictions.scored() == {}
     assert predictions.of_wafer("Wafer-1") == []

@@ -25,7 +25,7 @@ from dagster import DagsterRun
 
 from resources import scoring_server
 from resources.local_services import free_port
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
 from tests.stored import pyfunc_of
@@ -279,7 +279,7 @@ def test_the_command_explains_itself() -> None:
 
 
 def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(
             run, dump(bundle), sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={}
         )
@@ -288,7 +288,7 @@ def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
 @contextmanager
 def running(settings: Settings) -> Iterator[int]:
     """A server of the champion with its port; at the end it is asked to end, and has left no process."""
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, "secom")
     port = free_port()
     process = subprocess.Popen(
         command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
@@ -332,7 +332,7 @@ def ask(port: int, body: bytes, content_type: str) -> Any:
 def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champion(
     platform_settings: Settings, bundle: Bundle
 ) -> None:
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     with pytest.raises(NoChampionError, match="wafer train") as missing:
         scoring_server.champion(tracking)
     assert missing.value.code == "no_champion"
@@ -351,7 +351,7 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
 
 
 def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings, bundle: Bundle) -> None:
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     version = register(tracking, bundle)
     port = free_port()
     seen: list[Any] = []

@@ -190,9 +190,9 @@ def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_wha
 
 
 def test_what_a_reexecution_at_work_needs_is_not_deleted(feed: Feed) -> None:
-    first = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
+    first = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
     again = dg.DagsterRun(
-        "train",
+        "secom__train",
         run_id=str(uuid4()),
         status=dg.DagsterRunStatus.STARTED,
         root_run_id=first.run_id,

@@ -10,8 +10,9 @@ from dagster._core.execution.api import create_execution_plan
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Feed, load_schema
+from schemas.loader import LineFeed, load_schema
 from sensors.landing import landing_sensor
+from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import landing_key
@@ -20,8 +21,8 @@ from wafer_assets.settings import Settings
 
 Requested = Mapping[str, set[str | None]]
 
-INGESTED = ("training/validated_batches", "training/wafer_records")
-FOLLOWING = ("training/batch_ledger", "training/wafer_table")
+INGESTED = ("secom/training/validated_batches", "secom/training/wafer_records")
+FOLLOWING = ("secom/training/batch_ledger", "secom/training/wafer_table")
 
 BAD = b"Wafer,Sensor-1\nWafer-1,1\n"
 
@@ -37,11 +38,11 @@ class Flow:
         self.cursors: dict[str, str | None] = {}
         self.conditions = dg.evaluate_automation_conditions(self.defs, instance).cursor
 
-    def drop(self, files: Mapping[str, bytes], feed: Feed = "training") -> None:
+    def drop(self, files: Mapping[str, bytes], feed: Feed = TRAINING) -> None:
         for name, content in files.items():
             self.s3.put(self.s3.landing, landing_key(feed, name), content)
 
-    def tick(self, feed: Feed = "training") -> str:
+    def tick(self, feed: Feed = TRAINING) -> str:
         """Let the landing sensor look once; return what it says."""
         name = f"land_{feed}_batches"
         context = dg.build_sensor_context(
@@ -68,7 +69,7 @@ class Flow:
         self,
         *assets: str,
         partitions: set[str | None] | None = None,
-        feed: Feed = "training",
+        feed: LineFeed = TRAINING,
         wafers: WaferStore | None = None,
     ) -> bool:
         """Materialize assets, as the daemon would, on another store if one is given."""
@@ -100,7 +101,7 @@ class Flow:
 
     def observations(self, batch: str) -> int:
         found = self.instance.fetch_observations(
-            dg.AssetRecordsFilter(dg.AssetKey(["training", "raw_batches"]), asset_partitions=[batch]), limit=10
+            dg.AssetRecordsFilter(dg.AssetKey(["secom", "training", "raw_batches"]), asset_partitions=[batch]), limit=10
         )
         return len(found.records)
 

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
-from schemas.loader import Feed
+from schemas.loader import LineFeed
 from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
+from tests.feeds import PREDICTION, TRAINING
 from tests.inbox import Inbox, open_inbox
 from wafer_assets.settings import NotificationSettings
 
@@ -202,11 +203,11 @@ def test_what_fails_again_after_a_success_or_on_another_day_is_told_again(
 
 
 def refuse(
-    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", feed: Feed = "training"
+    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", feed: LineFeed = TRAINING
 ) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            dg.AssetKey([feed, "quarantined_batches"]),
+            dg.AssetKey(["secom", feed, "quarantined_batches"]),
             partition=batch,
             metadata={"reason_counts": dg.MetadataValue.json(dict(reasons))},
             tags={"dagster/data_version": etag},
@@ -217,7 +218,7 @@ def refuse(
 class Quarantine:
     """The sensor of a feed, ticking as the daemon makes it: a tick that fails leaves the cursor."""
 
-    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: Feed = "training") -> None:
+    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: LineFeed = TRAINING) -> None:
         self.sensor = notify_quarantine(feed)
         self.instance = instance
         self.notifier = notifier
@@ -310,10 +311,10 @@ def test_a_file_that_changed_between_two_ticks_is_told_as_it_is_now(
 
 
 def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
-    refuse(instance, "a.csv", {"bad_name": 1}, feed="prediction")
+    refuse(instance, "a.csv", {"bad_name": 1}, feed=PREDICTION)
     quarantine.tick()
     assert inbox.titles == []
-    Quarantine(instance, notifier(inbox), "prediction").tick()
+    Quarantine(instance, notifier(inbox), PREDICTION).tick()
     assert inbox.titles == ["1 prediction file in quarantine"]
 
 

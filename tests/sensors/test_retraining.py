@@ -21,7 +21,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def rows(instance: dg.DagsterInstance, asset: str, count: int) -> None:
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(["training", asset], metadata={"dagster/row_count": count})
+        dg.AssetMaterialization(["secom", "training", asset], metadata={"dagster/row_count": count})
     )
 
 

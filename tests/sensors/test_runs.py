@@ -6,7 +6,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking
 from resources.s3 import S3Store
 from sensors.runs import RUN_SENSORS, forget_handed_on
 from wafer_assets.keys import training_folder
@@ -29,12 +29,12 @@ def ended(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus, root: str | None = None, **resources: object
 ) -> dg.RunStatusSensorContext:
     """Record a run that has ended so; return what the sensors are told of it."""
-    run = dg.DagsterRun("train", run_id=str(uuid4()), status=status, root_run_id=root, parent_run_id=root)
+    run = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=status, root_run_id=root, parent_run_id=root)
     instance.add_run(run)
     kind = ENDS[status][1]
     return dg.build_run_status_sensor_context(
         sensor_name="a sensor",
-        dagster_event=dg.DagsterEvent(kind.value, "train", message="It has ended."),
+        dagster_event=dg.DagsterEvent(kind.value, "secom__train", message="It has ended."),
         dagster_instance=instance,
         dagster_run=run,
         resources=resources,
@@ -47,7 +47,7 @@ def test_the_mlflow_run_ends_as_the_run_did(
 ) -> None:
     from mlflow import MlflowClient
 
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     context = ended(instance, status, tracking=tracking)
     with tracking.run(context.dagster_run) as run, run.nested("cluster 0 xgboost"):
         pass
@@ -63,7 +63,7 @@ def test_what_a_successful_run_handed_on_is_deleted_and_its_results_stay(
 ) -> None:
     context = ended(instance, dg.DagsterRunStatus.SUCCESS, s3=s3)
     folder = training_folder(context.dagster_run.run_id)
-    others = [f"{training_folder('another')}training/features.parquet", "training/features/features.parquet"]
+    others = [f"{training_folder('another')}training/features.parquet", "secom/training/features/features.parquet"]
     for key in (f"{folder}training/features.parquet", *others):
         s3.put(s3.lake, key, b"a value")
     forget_handed_on(context)
