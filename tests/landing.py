@@ -7,7 +7,7 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Feed, load_schema
+from schemas.loader import Feed, LineFeed, load_schema
 from tests.feeds import TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.keys import landing_key
@@ -19,7 +19,7 @@ def land(
     settings: Settings,
     instance: dg.DagsterInstance,
     files: Mapping[str, bytes],
-    feed: Feed = TRAINING,
+    feed: LineFeed = TRAINING,
     *,
     everything: bool = True,
 ) -> dict[str, str]:
