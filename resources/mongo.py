@@ -252,6 +252,7 @@ class WaferStore(MongoStore):
         batch: str,
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
+        contract_version: str = "1.0",
     ) -> BatchManifest:
         """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once.
 
@@ -271,6 +272,7 @@ class WaferStore(MongoStore):
             faulty=None,
             reasons=tuple(reasons),
             stored_at=datetime.now(UTC),
+            contract_version=contract_version,
         )
         return self._replace(feed, manifest, (), [])
 

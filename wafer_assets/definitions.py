@@ -20,9 +20,10 @@ from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from resources.wafer_table import WaferTableStore
-from schemas.lines import FEEDS, Line, load_lines
+from schemas.lines import FEEDS, Line, Lines, load_lines
 from sensors.automation import automation_sensors
 from sensors.landing import landing_sensors
+from sensors.lines import lost_lines_sensor
 from sensors.notifications import notification_sensors
 from sensors.retraining import retraining_schedules, retraining_sensors
 from sensors.runs import RUN_SENSORS
@@ -76,7 +77,7 @@ def build_defs(
     resources
         Resources to use instead of those that the settings give, by name.
     """
-    by_name = _declared(settings) if lines is None else {line.name: line for line in lines}
+    declared = _declared(settings) if lines is None else Lines({line.name: line for line in lines}, ())
     s3 = S3Store(settings)
     shared: dict[str, Any] = {
         "s3": s3,
@@ -89,21 +90,21 @@ def build_defs(
         "notifier": Notifier(settings.notifications),
     }
     platform = dg.Definitions(
-        sensors=[*RUN_SENSORS, *notification_sensors(by_name)],
+        sensors=[*RUN_SENSORS, *notification_sensors(declared.lines), lost_lines_sensor(declared)],
         resources=shared | resources,
         # Of runs without a job: batches are small, and a process per step would only add seconds.
         executor=dg.in_process_executor,
         # A run of the command line that is executed again elsewhere asks for its logger there.
         loggers={TERMINAL: dg.colored_console_logger, "console": dg.colored_console_logger, **(loggers or {})},
     )
-    return dg.Definitions.merge(platform, *(_of_line(line, settings, s3) for line in by_name.values()))
+    return dg.Definitions.merge(platform, *(_of_line(line, settings, s3) for line in declared.lines.values()))
 
 
-def _declared(settings: Settings) -> Mapping[str, Line]:
+def _declared(settings: Settings) -> Lines:
     declared = load_lines(settings.lines)
     for error in declared.errors:
         logging.getLogger("wafer.lines").error("A line is left out. %s", error)
-    return declared.lines
+    return declared
 
 
 def _of_line(line: Line, settings: Settings, s3: S3Store) -> dg.Definitions:

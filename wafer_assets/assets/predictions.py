@@ -13,12 +13,14 @@ from resources.champion import NoChampionError, load_champion
 from resources.mlflow import Tracking
 from resources.mongo import WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore
+from resources.promotions import PromotionLog
 from resources.s3 import S3Store
 from resources.store_errors import in_short, is_outage
 from schemas.lines import Line, LineFeed
 from wafer_assets.assets.common import STORE_RETRIES, group, owners
 from wafer_assets.automation import new_records
 from wafer_assets.keys import DATA_VERSION, feed_key, name_of, predictions_key, refusals_key, training_key
+from wafer_assets.operations.champion import against_rule
 from wafer_assets.operations.scoring import BatchScores, Scorer, withdraw
 from wafer_assets.partitions import batches_of
 
@@ -55,6 +57,7 @@ def predictions_asset(line: Line) -> dg.AssetsDefinition:
         wafers: dg.ResourceParam[WaferStore],
         predictions: dg.ResourceParam[PredictionStore],
         tracking: dg.ResourceParam[Tracking],
+        promotions: dg.ResourceParam[PromotionLog],
     ) -> Iterator[dg.AssetMaterialization]:
         """Score the accepted batches of the run with one and the same bundle; a refused batch has no predictions."""
         registry = tracking.of(line.name)
@@ -74,7 +77,8 @@ def predictions_asset(line: Line) -> dg.AssetsDefinition:
             raise dg.Failure(
                 f"{error} {len(accepted)} batches wait, and are scored once there is one.", allow_retries=False
             ) from error
-        scorer = Scorer(feed, version, bundle, context.run_id, s3, wafers, predictions)
+        by_hand = against_rule(promotions.history(version.name), version.version)
+        scorer = Scorer(feed, version, bundle, context.run_id, s3, wafers, predictions, by_hand)
         failures: dict[str, str] = {}
         for number, batch in enumerate(accepted, 1):
             yield _scored(scorer, batch, failures)
@@ -158,6 +162,7 @@ def _materialization(scores: BatchScores, scorer: Scorer) -> dg.AssetMaterializa
             "bundle": f"{scored.model} version {scored.bundle_version}",
             "bundle_version": scored.bundle_version,
             "inspection_list": _inspection_list(scores.rows),
+            **({"sensors_unknown_to_the_model": ", ".join(scores.ignored)} if scores.ignored else {}),
         },
         tags={DATA_VERSION: scored.data_version},
     )

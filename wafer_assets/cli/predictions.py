@@ -258,20 +258,24 @@ def predict(line: "Line", files: tuple[Path, ...], out: Path | None, number: int
         _require_room(files, out)
     from resources.champion import load_bundle, load_champion
     from resources.mlflow import LineTracking
+    from resources.promotions import PromotionLog
     from schemas.loader import BatchSchema
     from wafer_assets.domain.contract import Refused
+    from wafer_assets.operations.champion import against_rule
     from wafer_assets.operations.scoring import score_file
 
-    tracking, schema = LineTracking(load_settings(), line.name), BatchSchema.of(line, "prediction")
+    settings = load_settings()
+    tracking, schema = LineTracking(settings, line.name), BatchSchema.of(line, "prediction")
     if number is None:
         version, bundle = load_champion(tracking)
     else:
         version = tracking.get_version(number)
         bundle = load_bundle(tracking, version)
     bundle.check_contract(schema.contract_version, "The file")
+    by_hand = against_rule(PromotionLog(settings).history(version.name), version.version)
     refused = 0
     for file in files:
-        scores = score_file(bundle, version, schema, file.name, file.read_bytes())
+        scores = score_file(bundle, version, schema, file.name, file.read_bytes(), against_rule=by_hand)
         if isinstance(scores, Refused):
             refused += 1
             for reason in scores.reasons[:10]:

@@ -258,6 +258,22 @@ def rollback(tracking: LineTracking, log: PromotionLog, *, by: str, reason: str,
     return record
 
 
+def against_rule(history: Sequence[Promotion], version: int) -> bool:
+    """Return whether a person made `version` champion although the rule, when it judged it, did not.
+
+    Parameters
+    ----------
+    history
+        All decisions on the model, oldest first.
+    version
+        That predicts.
+    """
+    decisions = [record for record in history if record.version == version]
+    made = [record for record in decisions if record.action != "keep"]
+    refused = any(record.action == "keep" for record in decisions)
+    return refused and bool(made) and made[-1].dagster_run_id is None
+
+
 def earlier_champions(history: Sequence[Promotion], champion: int) -> list[int]:
     """Return the champions that a rollback from `champion` can go back to, oldest first.
 

@@ -19,7 +19,6 @@ import pyarrow.csv
 from resources.mongo import BatchFailure, BatchManifest, WaferStore
 from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
 from resources.store_errors import in_short, is_outage, unless_replaced
-from schemas.lines import LineFeed
 from schemas.loader import BatchSchema
 from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
 from wafer_assets.domain.table import frame_hash, sensor_readings
@@ -149,7 +148,7 @@ def _ingest_object(
         if isinstance(result, Accepted):
             return BatchOutcome(_accept(schema, batch, result, source, s3, wafers))
         reasons = result.reasons
-    return BatchOutcome(_quarantine(schema.line_feed, batch, reasons, source, s3, wafers), reasons)
+    return BatchOutcome(_quarantine(schema, batch, reasons, source, s3, wafers), reasons)
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
@@ -159,7 +158,9 @@ def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferSt
     if not objects:
         raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
     reasons = check_object(batch_name(batch), objects[0].size, schema)
-    refusal = wafers.quarantine_batch(schema.line_feed, batch, [reason.as_dict() for reason in reasons], objects[0])
+    refusal = wafers.quarantine_batch(
+        schema.line_feed, batch, [reason.as_dict() for reason in reasons], objects[0], schema.contract_version
+    )
     return BatchOutcome(refusal, reasons)
 
 
@@ -199,19 +200,20 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def _quarantine(
-    feed: LineFeed,
+    schema: BatchSchema,
     batch: str,
     reasons: Sequence[Reason],
     source: StoredObject,
     s3: S3Store,
     wafers: WaferStore,
 ) -> BatchManifest:
+    feed = schema.line_feed
     folder = quarantine_folder(feed, batch)
     described = [reason.as_dict() for reason in reasons]
     report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": described}
     # Copied by the server: a file that is too large to be read is kept like any other.
     s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
-    manifest = wafers.quarantine_batch(feed, batch, described, source)
+    manifest = wafers.quarantine_batch(feed, batch, described, source, schema.contract_version)
     s3.delete(s3.lake, validated_key(feed, batch))
     return manifest

@@ -33,10 +33,13 @@ class BatchScores:
         What scored it, and where that is.
     rows
         A row per wafer: see `wafer_assets.domain.scoring.Scores`.
+    ignored
+        Sensors of the wafers that the bundle does not know, because the line's contract has grown since.
     """
 
     batch: ScoredBatch
     rows: pd.DataFrame
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Scorer:
         The registered version, and what is loaded from it.
     run_id
         Id of the Dagster run that scores.
+    against_rule
+        Whether the version was promoted by hand although the promotion rule did not pass it.
     """
 
     feed: LineFeed
@@ -76,6 +81,7 @@ class Scorer:
     s3: S3Store
     wafers: WaferStore
     predictions: PredictionStore
+    against_rule: bool = False
 
     def score(self, batch: str) -> BatchScores | None:
         """Score what a batch holds now; where it is replaced meanwhile, that is scored instead.
@@ -106,9 +112,19 @@ class Scorer:
             return None
         version = self.version
         self.bundle.check_contract(stored.manifest.contract_version, f"Batch {batch}")
+        frame, ignored = _known_to(self.bundle, frame)
         scores = score(self.bundle, frame, version.version)
         csv = scores.rows.to_csv(index=False).encode()
-        page = batch_report(self.bundle, scores, batch, frame, version.version, version.name)
+        page = batch_report(
+            self.bundle,
+            scores,
+            batch,
+            frame,
+            version.version,
+            version.name,
+            against_rule=self.against_rule,
+            context=stored.context,
+        )
         scored = ScoredBatch(
             line=line,
             batch=batch,
@@ -128,7 +144,7 @@ class Scorer:
             self.s3.put(self.s3.lake, scored.report, page)
 
         self.predictions.replace(scored, _documents(scores), publish)
-        return BatchScores(scored, scores.rows)
+        return BatchScores(scored, scores.rows, ignored)
 
 
 def withdraw(feed: LineFeed, batch: str, s3: S3Store, predictions: PredictionStore) -> None:
@@ -145,7 +161,13 @@ def withdraw(feed: LineFeed, batch: str, s3: S3Store, predictions: PredictionSto
 
 
 def score_file(
-    bundle: "Bundle", version: BundleVersion, schema: BatchSchema, name: str, content: bytes
+    bundle: "Bundle",
+    version: BundleVersion,
+    schema: BatchSchema,
+    name: str,
+    content: bytes,
+    *,
+    against_rule: bool = False,
 ) -> "FileScores | Refused":
     """Score a file as if it had landed, and store nothing.
 
@@ -161,9 +183,28 @@ def score_file(
     verdict = validate(name, content, schema)
     if not isinstance(verdict, Accepted):
         return verdict
-    scores = score(bundle, verdict.frame, version.version)
-    page = batch_report(bundle, scores, name, verdict.frame, version.version, version.name)
+    frame, _ = _known_to(bundle, verdict.frame)
+    scores = score(bundle, frame, version.version)
+    page = batch_report(
+        bundle,
+        scores,
+        name,
+        frame,
+        version.version,
+        version.name,
+        against_rule=against_rule,
+        context=verdict.context,
+    )
     return FileScores(scores.rows, page)
+
+
+def _known_to(bundle: "Bundle", frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Leave out the sensors that a contract of the same major version has got since the bundle was trained."""
+    from wafer_assets.domain.table import sensor_names
+
+    known = set(bundle.model.feature_names_in_)
+    unknown = tuple(name for name in sensor_names(frame) if name not in known)
+    return frame.drop(columns=[*unknown]), unknown
 
 
 def _documents(scores: "Scores") -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from wafer_assets.settings.layout import require_layout
+from wafer_assets.settings.layout import require_layout, require_upgraded
 
 SERVICES_FILE = "services.env"
 """Name of the file in the state folder that tells a local platform where its services are."""
@@ -208,6 +208,7 @@ def load_settings() -> Settings:
     if settings.environment == "production":
         return settings
     require_layout(settings.state_dir)
+    require_upgraded(settings.state_dir)
     # What a crash leaves of the file names servers that are gone.
     running = services_run(settings.state_dir)
     return Settings(_env_file=settings.state_dir / SERVICES_FILE) if running else settings
