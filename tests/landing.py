@@ -7,7 +7,8 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Feed, LineFeed, load_schema
+from schemas.lines import Feed, LineFeed
+from schemas.loader import load_schema
 from tests.feeds import TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.keys import landing_key

@@ -8,7 +8,7 @@ import pandas as pd
 from resources.mlflow import BundleVersion, LineTracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
-from schemas.loader import LineFeed
+from schemas.lines import LineFeed
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel

@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from resources.mlflow import LineTracking
+from resources.mlflow import LineTracking, Tracking
 from resources.mongo import WaferStore
 from schemas.loader import load_schema
 from tests.feeds import TRAINING
@@ -42,7 +42,7 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     bad = {batch.name: batch.content for batch in broken_batches(load_schema("training"), seed=3)}
     with open_instance(settings) as instance:
         tags = land(settings, instance, files | bad)
-        resources = {"model": {"config": FAST}, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
+        resources = {"secom__model": {"config": FAST}, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
         result = run_job(settings, instance, "secom__train_end_to_end", tags=tags, resources=resources)
         assert result.success
         bundle = instance.get_latest_materialization_event(training_key("secom", "model_bundle"))
@@ -56,7 +56,7 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     assert len(store.batches(TRAINING, "accepted")) == len(files)
     assert len(store.batches(TRAINING, "quarantined")) == len(bad)
     tracking = LineTracking(settings, "secom")
-    tracking.close(result.run_id, dg.DagsterRunStatus.SUCCESS)
+    Tracking(settings).close(result.run_id, dg.DagsterRunStatus.SUCCESS)
     version = tracking.version("challenger")
     assert version is not None
     assert version.version == bundle.asset_materialization.metadata["version"].value
@@ -77,7 +77,7 @@ def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings
         result = run_job(settings, instance, "secom__train_end_to_end", tags=tags)
     assert not result.success
     failed = [event.step_key for event in result.all_events if event.is_step_failure]
-    assert failed == ["training__wafer_table_both_outcomes"]
+    assert failed == ["secom__training__wafer_table_both_outcomes"]
     assert LineTracking(settings, "secom").version("challenger") is None
 
 

@@ -17,11 +17,11 @@ import pandas as pd
 import pytest
 
 from resources.io_managers import FrameIOManager, ObjectIOManager
-from resources.model_config import EvaluationConfig, FaultModelConfig
+from resources.model_config import EvaluationConfig
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from schemas.loader import BatchSchema, load_schema
-from tests.feeds import TRAINING
+from tests.feeds import TRAINING, line_with
 from tests.landing import land
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_table
@@ -134,13 +134,13 @@ class Made:
     def data_version(self, name: str, *, as_input_of: str = "") -> str:
         """Data version of an asset, or that which another one was made from."""
         if as_input_of:
-            return (self.event(as_input_of).tags or {})[f"dagster/input_data_version/training/{name}"]
+            return (self.event(as_input_of).tags or {})[f"dagster/input_data_version/secom/training/{name}"]
         return (self.event(name).tags or {})["dagster/data_version"]
 
     def value(self, name: str) -> Any:
         """What the lake keeps of an asset."""
-        frames, objects = FrameIOManager(S3Store(self.settings)), ObjectIOManager(S3Store(self.settings))
-        for manager in (frames, objects):
+        s3 = S3Store(self.settings)
+        for manager in (FrameIOManager(s3, "secom"), ObjectIOManager(s3, "secom")):
             if found := self.objects.get(value_key(training_key("secom", name), manager.extension)):
                 return manager.decode(found[0])
         raise LookupError(name)
@@ -153,7 +153,7 @@ def run_line(
     evaluation: Mapping[str, Any] = EVALUATION,
 ) -> Made:
     """Materialize assets of the training feed in one run."""
-    defs = build_defs(settings, model=FaultModelConfig(**model), evaluation=EvaluationConfig(**evaluation))
+    defs = build_defs(settings, [line_with(**model)], evaluation=EvaluationConfig(**evaluation))
     job = defs.resolve_implicit_global_asset_job_def()
     subset = job.get_subset(asset_selection={training_key("secom", name) for name in names})
     with dg.DagsterInstance.ephemeral() as instance:
@@ -208,7 +208,7 @@ class Modelling:
         """Replace a stored frame by another one that is said to come from the same."""
         s3 = S3Store(self.settings)
         key = value_key(training_key("secom", name), FrameIOManager.extension)
-        s3.put(s3.lake, key, FrameIOManager(s3).encode(frame), self._trained.objects[key][1])
+        s3.put(s3.lake, key, FrameIOManager(s3, "secom").encode(frame), self._trained.objects[key][1])
 
     def materialize(
         self, *names: str, model: Mapping[str, Any] | None = None, evaluation: Mapping[str, Any] | None = None

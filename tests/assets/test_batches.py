@@ -8,9 +8,10 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from resources.mongo import BatchManifest, WaferStore
+from resources.mongo import BatchManifest, StoredBatch, WaferStore
 from resources.s3 import S3Store, s3_client
-from schemas.loader import BatchSchema, Feed
+from schemas.lines import LineFeed
+from schemas.loader import BatchSchema
 from tests.assets.conftest import Ingest
 from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
@@ -65,7 +66,7 @@ def test_good_and_bad_files_of_every_kind_in_one_run(
 def test_the_ledger_counts_what_came_of_every_file(ingest: Ingest, good: dict[str, bytes]) -> None:
     result = ingest({**good, "notes.csv": b"not a batch"})
 
-    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    (ledger,) = result.asset_materializations_for_node("secom__ingest_training_batches")[-1:]
     figures = {name: value.value for name, value in ledger.metadata.items()}
     assert figures["received"] == 4
     assert figures["accepted"] + figures["quarantined"] == figures["received"]
@@ -151,7 +152,7 @@ def test_a_file_that_is_too_large_is_refused_unread_and_kept(
 
     (manifest,) = mongo.batches(TRAINING)
     assert [reason["code"] for reason in manifest.reasons] == ["file_too_large"]
-    assert s3.head(s3.lake, f"{quarantine_folder('training', name)}{name}").size == len(content)
+    assert s3.head(s3.lake, f"{quarantine_folder(TRAINING, name)}{name}").size == len(content)
 
 
 def without_outcome(failed: dg.ExecuteInProcessResult) -> str:
@@ -181,12 +182,12 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
 
     result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False, wafers=TooLarge(settings))
     assert not result.success
-    assert result.retry_attempts_for_node("ingest_training_batches") == 0
+    assert result.retry_attempts_for_node("secom__ingest_training_batches") == 0
     assert name in without_outcome(result)
     assert "too large" in without_outcome(result)
     # All others have their outcome, the ledger was made, and nothing is left of the one.
     assert {item.batch for item in mongo.batches(TRAINING)} == {*good, "notes.csv"} - {name}
-    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    (ledger,) = result.asset_materializations_for_node("secom__ingest_training_batches")[-1:]
     assert ledger.metadata["received"].value == len(good)
     assert name in ledger.metadata["failed"].value
     assert not s3.exists(s3.lake, validated_key(TRAINING, name))
@@ -227,7 +228,7 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
     read: list[str] = []
 
     class Counted(WaferStore):
-        def read(self, feed: Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+        def read(self, feed: LineFeed, batch: str) -> StoredBatch:
             read.append(batch)
             return super().read(feed, batch)
 
@@ -238,7 +239,7 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
         selection = {dg.AssetKey(["secom", "training", "wafer_table"])}
         result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
         found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches(TRAINING))
-        (event,) = result.asset_materializations_for_node("training__wafer_table")
+        (event,) = result.asset_materializations_for_node("secom__training__wafer_table")
         assert event.metadata["content_hash"].value == frame_hash(found)
         assert event.metadata["superseded_rows"].value == lost
         return frame_hash(found)

@@ -11,17 +11,17 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-import schemas.loader as schemas
 from resources.champion import load_bundle
 from resources.mlflow import BundleVersion, LineTracking
-from resources.mongo import BatchManifest, BatchStatus, WaferStore
+from resources.mongo import BatchManifest, BatchStatus, StoredBatch, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
+from schemas.lines import LineFeed
 from schemas.loader import load_schema
+from tests.feeds import PREDICTION
 from tests.landing import land, large_file
 from tests.stored import frame_of, predictions_of
-from tests.feeds import PREDICTION
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump
@@ -29,7 +29,7 @@ from wafer_assets.domain.scoring import make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
-from wafer_assets.keys import predictions_key("secom"), REFUSALS, landing_key, prediction_key, report_key
+from wafer_assets.keys import landing_key, prediction_key, predictions_key, refusals_key, report_key
 from wafer_assets.operations.backlog import waiting_batches
 from wafer_assets.operations.champion import promote, rollback
 from wafer_assets.operations.ingestion import ingest_batch
@@ -89,10 +89,10 @@ class Feed:
         return tags
 
     def csv(self, batch: str) -> bytes:
-        return self.s3.get(self.s3.lake, prediction_key(batch))
+        return self.s3.get(self.s3.lake, prediction_key("secom", batch))
 
     def waiting(self) -> list[str]:
-        return waiting_batches(self.wafers.batches(PREDICTION), self.predictions.scored())
+        return waiting_batches(self.wafers.batches(PREDICTION), self.predictions.scored("secom"))
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(feed: Feed, good: di
     assert result.success
     # A refused batch has an empty result, so that a backfill over it is complete.
     assert set(feed.instance.get_materialized_partitions(predictions_key("secom"))) == {*good, "wafer_1_1.csv"}
-    assert set(feed.predictions.scored()) == set(good)
+    assert set(feed.predictions.scored("secom")) == set(good)
     bundle = load_bundle(feed.tracking, version)
     for batch in good:
         frame = frame_of(feed.wafers, PREDICTION, batch)
@@ -134,7 +134,7 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(feed: Feed, good: di
         for document in documents:
             listed = sum(found["contribution"] for found in document["evidence"])
             assert document["base"] + listed + document["others"] == pytest.approx(document["margin"], abs=1e-9)
-        assert b"<html" in feed.s3.get(feed.s3.lake, report_key(batch))
+        assert b"<html" in feed.s3.get(feed.s3.lake, report_key("secom", batch))
     assert feed.waiting() == []
 
 
@@ -145,7 +145,7 @@ def test_the_largest_file_is_scored_and_scored_again(feed: Feed) -> None:
     for _ in range(2):
         assert feed.run("secom__predict", tags).success
         assert len(predictions_of(feed.predictions, batch)) == 5_000
-    assert len(feed.predictions.of_wafer("Wafer-4711")) == 1
+    assert len(feed.predictions.of_wafer("secom", "Wafer-4711")) == 1
     assert feed.waiting() == []
 
 
@@ -161,7 +161,7 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(feed: 
     assert feed.run("secom__predict", tags).success
     assert feed.csv(batch) != before
     assert len(predictions_of(feed.predictions, batch)) == 20
-    assert {item.bundle_version for item in feed.predictions.scored().values()} == {new.version}
+    assert {item.bundle_version for item in feed.predictions.scored("secom").values()} == {new.version}
 
     rollback(feed.tracking, feed.log, by="a test", reason="It alarms too often.")
     assert feed.run("secom__predict", tags).success
@@ -171,7 +171,7 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(feed: 
 def test_without_a_champion_batches_wait(feed: Feed, good: dict[str, bytes]) -> None:
     tags = feed.ingested(good)
     assert "3 batches wait" in failure(feed.run("secom__predict", tags))
-    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
+    assert feed.instance.get_materialized_partitions(refusals_key("secom")) == set(good)
     feed.promote(feed.register(bundle_bytes(0)))
     assert feed.run("secom__predict", tags).success
     assert feed.waiting() == []
@@ -186,7 +186,7 @@ def test_a_batch_that_is_refused_later_loses_its_predictions(feed: Feed, good: d
     assert feed.run("secom__predict", tags).success
     assert feed.waiting() == []
     assert predictions_of(feed.predictions, batch) == []
-    assert feed.s3.list_objects(feed.s3.lake, prediction_key(batch)) == []
+    assert feed.s3.list_objects(feed.s3.lake, prediction_key("secom", batch)) == []
     assert len(predictions_of(feed.predictions, list(good)[1])) == 20
 
 
@@ -197,12 +197,12 @@ class Replaced(WaferStore):
         super().__init__(settings)
         self.moment, self.pending = moment, [replace]
 
-    def batches(self, feed: schemas.Feed, status: BatchStatus | None = None) -> list[BatchManifest]:
+    def batches(self, feed: LineFeed, status: BatchStatus | None = None) -> list[BatchManifest]:
         manifests = super().batches(feed, status)
         self._replace_at("listed")
         return manifests
 
-    def read(self, feed: schemas.Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+    def read(self, feed: LineFeed, batch: str) -> StoredBatch:
         content = super().read(feed, batch)
         self._replace_at("read")
         return content
@@ -235,7 +235,7 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
     (manifest,) = feed.wafers.batches(PREDICTION)
     frame = frame_of(feed.wafers, PREDICTION, batch)
     assert manifest.sha256 == frame_hash(frame)
-    assert feed.predictions.scored()[batch].sha256 == manifest.sha256
+    assert feed.predictions.scored("secom")[batch].sha256 == manifest.sha256
     rows = pd.read_csv(io.BytesIO(feed.csv(batch)), float_precision="round_trip")
     expected = score(load_bundle(feed.tracking, version), frame, version.version)
     pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
@@ -260,7 +260,7 @@ def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored
 
     replaced = Replaced(feed.settings, moment, replace)
     assert "keeps contract 2.0" in failure(feed.run("secom__predict", tags, wafers=replaced))
-    assert feed.predictions.scored() == {}
+    assert feed.predictions.scored("secom") == {}
 
 
 @MOMENTS
@@ -274,7 +274,7 @@ def test_a_batch_refused_during_the_run_gets_no_predictions(feed: Feed, good: di
         ingest_batch(SCHEMA, batch, feed.s3, feed.wafers)
 
     assert feed.run("secom__predict", tags, wafers=Replaced(feed.settings, moment, replace)).success
-    assert feed.predictions.scored() == {}
+    assert feed.predictions.scored("secom") == {}
     assert predictions_of(feed.predictions, batch) == []
     assert feed.waiting() == []
 
@@ -292,9 +292,9 @@ def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(feed: Feed, good
     message = failure(feed.run("secom__predict", tags, predictions=TooLarge(feed.settings)))
     assert first in message
     assert "too large" in message
-    assert set(feed.predictions.scored()) == set(others)
+    assert set(feed.predictions.scored("secom")) == set(others)
     assert feed.waiting() == [first]
-    assert not feed.s3.exists(feed.s3.lake, prediction_key(first))
+    assert not feed.s3.exists(feed.s3.lake, prediction_key("secom", first))
 
 
 def test_a_bundle_of_another_contract_is_refused_by_name(feed: Feed, good: dict[str, bytes]) -> None:
@@ -304,8 +304,8 @@ def test_a_bundle_of_another_contract_is_refused_by_name(feed: Feed, good: dict[
     assert f"version {version.version}" in message
     assert next(iter(good)) in message
     assert "2.0" in message
-    assert feed.predictions.scored() == {}
-    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
+    assert feed.predictions.scored("secom") == {}
+    assert feed.instance.get_materialized_partitions(refusals_key("secom")) == set(good)
 
 
 def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(feed: Feed, good: dict[str, bytes]) -> None:
@@ -328,7 +328,7 @@ def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(feed
     result = feed.run("secom__predict", tags, s3=Full(feed.settings))
     assert not result.success
     assert "the disk of the lake is full" in failure(result)
-    assert feed.predictions.scored() == {}
+    assert feed.predictions.scored("secom") == {}
     assert predictions_of(feed.predictions, next(iter(good))) == []
 
     assert feed.run("secom__predict", tags).success

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from resources.mongo import BatchManifest
-from schemas.loader import LineFeed
+from schemas.lines import LineFeed
 from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.checks.contract import (
     CONTRACT_CHECK,
@@ -19,7 +19,7 @@ from wafer_assets.checks.contract import (
 from wafer_assets.domain.contract import REASONS, Reason
 from wafer_assets.keys import feed_key
 
-FEEDS: tuple[Feed, ...] = ("training", "prediction")
+FEEDS = (TRAINING, PREDICTION)
 BATCH = "wafer_06012020_060000.csv"
 
 
@@ -40,7 +40,8 @@ def rows(table: object) -> list[dict[str, Any]]:
 def manifest(batch: str, *codes: str) -> BatchManifest:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     return BatchManifest(
-        feed=TRAINING,
+        line="secom",
+        feed="training",
         batch=batch,
         status="quarantined",
         key=f"secom/training/{batch}",
@@ -58,12 +59,12 @@ def manifest(batch: str, *codes: str) -> BatchManifest:
 # --- What is checked ---
 
 
-@pytest.mark.parametrize("feed", FEEDS)
-def test_a_batch_has_one_check_and_the_ledger_one_per_clause(feed: Feed) -> None:
+@pytest.mark.parametrize("feed", FEEDS, ids=str)
+def test_a_batch_has_one_check_and_the_ledger_one_per_clause(feed: LineFeed) -> None:
     batch, *ledger = contract_check_specs(feed)
     assert (batch.name, batch.asset_key) == (CONTRACT_CHECK, feed_key(feed, "validated_batches"))
     assert isinstance(batch.partitions_def, dg.DynamicPartitionsDefinition)
-    assert batch.partitions_def.name == f"{feed}_batches"
+    assert batch.partitions_def.name == f"secom_{feed.kind}_batches"
     assert {spec.asset_key for spec in ledger} == {feed_key(feed, "batch_ledger")}
     assert [spec.name for spec in ledger][:3] == ["file_name", "file_size", "encoding"]
     assert all(spec.description for spec in (batch, *ledger))
@@ -71,7 +72,7 @@ def test_a_batch_has_one_check_and_the_ledger_one_per_clause(feed: Feed) -> None
 
 
 def test_both_lines_keep_the_same_clauses() -> None:
-    assert clauses_of("training") == clauses_of("prediction")
+    assert clauses_of(TRAINING) == clauses_of(PREDICTION)
 
 
 # --- A batch ---

@@ -8,7 +8,7 @@ from pymongo import MongoClient
 
 from resources.mongo import BatchFailure, WaferStore
 from resources.s3 import StoredObject
-from schemas.loader import LineFeed
+from schemas.lines import LineFeed
 from tests.checks.alone import facts_of, judge
 from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.checks.ledger import all_accounted_for
@@ -23,16 +23,16 @@ def landed(batch: str, feed: LineFeed = TRAINING, etag: str = "first") -> Stored
     return StoredObject(landing_key(feed, batch), 1, etag, datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def land(instance: dg.DagsterInstance, *batches: str, feed: Feed = TRAINING, etag: str = "first") -> None:
+def land(instance: dg.DagsterInstance, *batches: str, feed: LineFeed = TRAINING, etag: str = "first") -> None:
     report_raw_batches(instance, feed, "landing", {batch: landed(batch, feed, etag) for batch in batches})
 
 
-def accept(mongo: WaferStore, batch: str, feed: Feed = TRAINING) -> None:
+def accept(mongo: WaferStore, batch: str, feed: LineFeed = TRAINING) -> None:
     frame = pd.DataFrame({"wafer": [f"{batch}-1", f"{batch}-2"], "Sensor-1": [1.0, 2.0], "faulty": [0, 1]})
     mongo.replace_batch(feed, batch, frame, landed(batch, feed), sha256="x")
 
 
-def account(mongo: WaferStore, instance: dg.DagsterInstance, feed: Feed = TRAINING) -> dg.AssetCheckEvaluation:
+def account(mongo: WaferStore, instance: dg.DagsterInstance, feed: LineFeed = TRAINING) -> dg.AssetCheckEvaluation:
     return judge(all_accounted_for(feed), instance, wafers=mongo)
 
 
@@ -67,7 +67,8 @@ def test_a_batch_that_cannot_be_stored_is_an_error_with_its_reason(
 ) -> None:
     land(instance, FIRST)
     failure = BatchFailure(
-        feed=TRAINING,
+        line="secom",
+        feed="training",
         batch=FIRST,
         etag="first",
         code_version="1",
@@ -88,7 +89,7 @@ def test_records_that_somebody_deleted_are_an_error(
     accept(mongo, FIRST)
     assert settings.mongo.uri is not None
     with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
-        client[settings.mongo.database]["training_wafers"].delete_one({"wafer": f"{FIRST}-1"})
+        client[settings.mongo.database]["secom_training_wafers"].delete_one({"wafer": f"{FIRST}-1"})
     outcome = account(mongo, instance)
     assert outcome.severity == dg.AssetCheckSeverity.ERROR
     assert facts_of(outcome)["miscounted"] == [FIRST]

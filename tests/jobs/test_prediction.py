@@ -5,7 +5,7 @@ import pytest
 
 from tests.feeds import PREDICTION
 from wafer_assets.definitions import build_defs
-from wafer_assets.keys import predictions_key("secom"), feed_key
+from wafer_assets.keys import feed_key, predictions_key
 from wafer_assets.settings import Settings
 
 
@@ -28,14 +28,14 @@ def test_scoring_makes_predictions_and_nothing_else(defs: dg.Definitions) -> Non
 def test_each_takes_a_range_of_batch_files_in_one_process(defs: dg.Definitions, job: str) -> None:
     found = defs.resolve_job_def(job)
     assert isinstance(found.partitions_def, dg.DynamicPartitionsDefinition)
-    assert found.partitions_def.name == "prediction_batches"
+    assert found.partitions_def.name == "secom_prediction_batches"
     assert found.executor_def.name == "in_process"
 
 
 def test_both_lines_are_ingested_alike(defs: dg.Definitions) -> None:
     feeds = ("training", "prediction")
     checks = [
-        {key.name for key in defs.resolve_job_def(f"ingest_{feed}").asset_layer.asset_graph.asset_check_keys}
+        {key.name for key in defs.resolve_job_def(f"secom__ingest_{feed}").asset_layer.asset_graph.asset_check_keys}
         for feed in feeds
     ]
     assert checks[0] == checks[1]

@@ -5,7 +5,8 @@ import pytest
 
 from jobs.pod_sizes import STEPS
 from jobs.training import training_jobs
-from resources.trainings import POOL
+from resources.trainings import training_pool
+from tests.feeds import LINE
 from wafer_assets.definitions import build_defs
 from wafer_assets.settings import Settings
 
@@ -18,8 +19,8 @@ def defs() -> dg.Definitions:
 def assets_of(defs: dg.Definitions, job: str) -> set[str]:
     """Return the assets of the training feed that a job makes."""
     keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
-    assert {key.path[0] for key in keys} == {"training"}
-    return {key.path[1] for key in keys}
+    assert {tuple(key.path[:2]) for key in keys} == {("secom", "training")}
+    return {key.path[2] for key in keys}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def on_kubernetes() -> dg.Definitions:
 
 
 def test_a_laptop_runs_all_steps_in_one_process(defs: dg.Definitions) -> None:
-    executors = {job.name: defs.resolve_job_def(job.name).executor_def for job in training_jobs("in_process")}
+    executors = {job.name: defs.resolve_job_def(job.name).executor_def for job in training_jobs(LINE, "in_process")}
     assert set(executors.values()) == {dg.in_process_executor}
 
 
@@ -46,11 +47,11 @@ def test_on_kubernetes_training_gets_a_pod_per_step_and_ingestion_and_scoring_do
         )
     }
     assert executors == {
-        "train": "step_pods",
-        "train_end_to_end": "step_pods",
-        "ingest_training": "in_process",
-        "ingest_prediction": "in_process",
-        "predict": "in_process",
+        "secom__train": "step_pods",
+        "secom__train_end_to_end": "step_pods",
+        "secom__ingest_training": "in_process",
+        "secom__ingest_prediction": "in_process",
+        "secom__predict": "in_process",
     }
 
 
@@ -59,7 +60,8 @@ def test_one_run_may_give_a_step_more_memory(on_kubernetes: dg.Definitions) -> N
     given = {"execution": {"config": {"memory_mib": {"fit_group": 9000}}}}
     steps = dg.validate_run_config(job, given)["execution"]["step_pods"]["per_step_k8s_config"]
     limits = {name: step["container_config"]["resources"]["limits"]["memory"] for name, step in steps.items()}
-    assert limits == {name: f"{size.memory_mib}Mi" for name, size in STEPS.items()} | {"fit_group": "9000Mi"}
+    sizes = {f"secom__{step}": f"{size.memory_mib}Mi" for step, size in STEPS.items()}
+    assert limits == sizes | {"secom__fit_group": "9000Mi"}
 
 
 def test_a_step_that_does_not_exist_gets_no_memory(on_kubernetes: dg.Definitions) -> None:
@@ -70,9 +72,13 @@ def test_a_step_that_does_not_exist_gets_no_memory(on_kubernetes: dg.Definitions
 
 def test_all_steps_of_the_modelling_line_are_in_its_pool(defs: dg.Definitions) -> None:
     job = defs.resolve_job_def("secom__train")
-    outside = {node.name for node in job.all_node_defs if isinstance(node, dg.OpDefinition) and node.pool != POOL}
+    outside = {
+        node.name
+        for node in job.all_node_defs
+        if isinstance(node, dg.OpDefinition) and node.pool != training_pool("secom")
+    }
     # The table follows the ledger also while a training goes on.
-    assert outside == {"training__wafer_table", "training__wafer_table_both_outcomes"}
+    assert outside == {"secom__training__wafer_table", "secom__training__wafer_table_both_outcomes"}
 
 
 def test_a_training_makes_the_modelling_line_and_from_end_to_end_its_records_too(defs: dg.Definitions) -> None:
@@ -91,7 +97,7 @@ def test_what_ingests_takes_a_range_of_batch_files_and_a_training_takes_none(def
     }
     for found in partitions.values():
         assert isinstance(found, dg.DynamicPartitionsDefinition)
-        assert found.name == "training_batches"
+        assert found.name == "secom_training_batches"
     assert defs.resolve_job_def("secom__train").partitions_def is None
 
 

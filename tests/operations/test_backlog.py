@@ -12,22 +12,23 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store, s3_client
-from schemas.loader import Feed, load_schema
+from schemas.lines import LineFeed
+from schemas.loader import load_schema
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
 from tests.domain.test_promotion import results
+from tests.feeds import LINE, PREDICTION, TRAINING
 from tests.landing import land
 from tests.operations.test_champion import CutOff
-from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.cli import main
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import (
-    predictions_key("secom"),
     landing_key,
     prediction_key,
+    predictions_key,
     quarantine_folder,
     report_key,
     training_key,
@@ -44,12 +45,12 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 
 
-def good_files(feed: Feed, count: int) -> dict[str, bytes]:
-    batches = simulate_batches(count, 6, feed=feed, schema=load_schema(feed), seed=4, fault_rate=0.3)
+def good_files(feed: LineFeed, count: int) -> dict[str, bytes]:
+    batches = simulate_batches(count, 6, feed=feed.kind, schema=load_schema(feed.kind), seed=4, fault_rate=0.3)
     return {batch.name: batch.content for batch in batches}
 
 
-def drop(settings: Settings, feed: Feed, files: dict[str, bytes]) -> None:
+def drop(settings: Settings, feed: LineFeed, files: dict[str, bytes]) -> None:
     s3 = S3Store(settings)
     for name, content in files.items():
         s3.put(s3.landing, landing_key(feed, name), content)
@@ -69,7 +70,7 @@ def test_only_what_the_lake_lost_is_ingested_again(settings: Settings, monkeypat
     assert len(before) == 6
     assert "No file is new or changed" in run("ingest").output  # a name that the lake cannot hold is no loss
 
-    lost = [validated_key(TRAINING, names[1]), f"{quarantine_folder('training', 'bad.csv')}reasons.json"]
+    lost = [validated_key(TRAINING, names[1]), f"{quarantine_folder(TRAINING, 'bad.csv')}reasons.json"]
     for key in lost:
         s3.delete(s3.lake, key)
     assert set(before) - set(stored_outcomes(TRAINING, store, s3)) == {names[1], "bad.csv"}
@@ -126,7 +127,7 @@ def scored(platform_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Sett
 
 def waiting(settings: Settings) -> list[str]:
     with open_instance(settings) as instance:
-        found = unscored_batches(instance, WaferStore(settings), PredictionStore(settings), S3Store(settings))
+        found = unscored_batches(instance, LINE, WaferStore(settings), PredictionStore(settings), S3Store(settings))
     return [item.batch for item in found]
 
 
@@ -138,15 +139,15 @@ def runs_of(settings: Settings) -> int:
 def test_only_predictions_that_are_lost_in_some_store_are_made_again(scored: Settings) -> None:
     names, s3, store = sorted(good_files(PREDICTION, 3)), S3Store(scored), PredictionStore(scored)
     assert waiting(scored) == []
-    before = {batch: item.scored_at for batch, item in store.scored().items()}
-    s3.delete(s3.lake, prediction_key(names[0]))
-    s3.delete(s3.lake, report_key(names[2]))
+    before = {batch: item.scored_at for batch, item in store.scored("secom").items()}
+    s3.delete(s3.lake, prediction_key("secom", names[0]))
+    s3.delete(s3.lake, report_key("secom", names[2]))
     assert waiting(scored) == [names[0], names[2]]
     assert run("score").exit_code == 0
-    after = {batch: item.scored_at for batch, item in store.scored().items()}
+    after = {batch: item.scored_at for batch, item in store.scored("secom").items()}
     assert {batch for batch in before if after[batch] != before[batch]} == {names[0], names[2]}
 
-    store._database["scored_batches"].delete_one({"_id": names[1]})
+    store._database["scored_batches"].delete_one({"_id": f"secom/{names[1]}"})
     with open_instance(scored) as instance:
         instance.wipe_assets([predictions_key("secom")])
     assert waiting(scored) == names
@@ -166,7 +167,7 @@ def test_batches_that_nobody_can_score_are_named_and_the_command_fails(
     result = run("score")
     assert result.exit_code == 1
     assert "files to score, accepted" in result.output
-    assert f"Accepted but not scored: {next(iter(good_files('prediction', 1)))}" in result.output
+    assert f"Accepted but not scored: {next(iter(good_files(PREDICTION, 1)))}" in result.output
     assert "wafer train" in result.output
 
 
@@ -185,7 +186,7 @@ class Trained:
         self.s3.put(self.s3.lake, "secom/training/model_bundle/model_bundle.skops", b"a version")
 
     def report(self, name: str, version: str, metadata: dict[str, str] | None = None, **inputs: str) -> None:
-        tags = {f"dagster/input_data_version/training/{asset}": given for asset, given in inputs.items()}
+        tags = {f"dagster/input_data_version/secom/training/{asset}": given for asset, given in inputs.items()}
         self.instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 training_key("secom", name), metadata=metadata or {}, tags={"dagster/data_version": version, **tags}
@@ -206,7 +207,7 @@ class Trained:
 
     @property
     def left(self) -> str | None:
-        return training_left(self.instance, self.tracking, self.log, self.s3)
+        return training_left(self.instance, LINE, self.tracking, self.log, self.s3)
 
 
 @pytest.fixture
@@ -238,7 +239,9 @@ def test_a_model_of_other_hyperparameters_is_not_decided_on_but_trained_anew(tra
 def test_a_switch_that_never_came_about_is_left_to_do(trained: Trained, platform_settings: Settings) -> None:
     version = trained.register(bundle_bytes(0))
     with pytest.raises(ConnectionError):
-        promote(CutOff(platform_settings), trained.log, version, by="a test", reason="It is needed.", figures={})
+        promote(
+            CutOff(platform_settings, "secom"), trained.log, version, by="a test", reason="It is needed.", figures={}
+        )
     trained.report("champion", "?")
     assert trained.tracking.version(CHAMPION) is None
     assert trained.left == "decide"

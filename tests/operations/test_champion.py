@@ -17,7 +17,7 @@ from wafer_assets.settings import Settings
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings) -> Tracking:
+def tracking(platform_settings: Settings) -> LineTracking:
     return LineTracking(platform_settings, "secom")
 
 
@@ -26,7 +26,7 @@ def log(platform_settings: Settings) -> PromotionLog:
     return PromotionLog(platform_settings)
 
 
-def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: Tracking, log: PromotionLog) -> None:
+def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: LineTracking, log: PromotionLog) -> None:
     versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
     for version in versions:
         promote(tracking, log, version, by="me", reason="by hand", figures={})
@@ -48,7 +48,7 @@ def test_rollbacks_go_back_step_by_step_and_give_the_old_bytes(tracking: Trackin
     assert [record.action for record in log.history(versions[0].name)].count("rollback") == 3
 
 
-def test_changes_that_make_no_sense_are_refused(tracking: Tracking, log: PromotionLog) -> None:
+def test_changes_that_make_no_sense_are_refused(tracking: LineTracking, log: PromotionLog) -> None:
     with pytest.raises(PromotionRefusedError, match="no champion to roll back"):
         rollback(tracking, log, by="me", reason="why not")
     version = challenge(tracking, 1)
@@ -60,7 +60,7 @@ def test_changes_that_make_no_sense_are_refused(tracking: Tracking, log: Promoti
     assert len(log.history(version.name)) == 1
 
 
-def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: Tracking, log: PromotionLog) -> None:
+def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: LineTracking, log: PromotionLog) -> None:
     from mlflow import MlflowClient
 
     version = challenge(tracking, 1)
@@ -70,7 +70,7 @@ def test_a_version_whose_file_is_gone_never_becomes_champion(tracking: Tracking,
     assert log.history(version.name) == []
 
 
-class CutOff(Tracking):
+class CutOff(LineTracking):
     """Loses its server just before it would change the champion."""
 
     def set_alias(self, *_: object) -> None:
@@ -78,12 +78,12 @@ class CutOff(Tracking):
 
 
 def test_a_switch_that_was_cut_off_is_repeated(
-    tracking: Tracking, log: PromotionLog, platform_settings: Settings
+    tracking: LineTracking, log: PromotionLog, platform_settings: Settings
 ) -> None:
     first, second = challenge(tracking, 1), challenge(tracking, 4)
     promote(tracking, log, first, by="me", reason="by hand", figures={})
     with pytest.raises(ConnectionError):
-        promote(CutOff(platform_settings), log, second, by="me", reason="by hand", figures={})
+        promote(CutOff(platform_settings, "secom"), log, second, by="me", reason="by hand", figures={})
     assert current(tracking) == 1
     assert earlier_champions(log.history(first.name), 1) == []
 
@@ -92,7 +92,9 @@ def test_a_switch_that_was_cut_off_is_repeated(
     assert rollback(tracking, log, by="me", reason="too many alarms").version == 1
 
 
-def test_a_comparison_with_a_champion_that_is_no_more_decides_nothing(tracking: Tracking, log: PromotionLog) -> None:
+def test_a_comparison_with_a_champion_that_is_no_more_decides_nothing(
+    tracking: LineTracking, log: PromotionLog
+) -> None:
     versions = [challenge(tracking, skill) for skill in (1, 2, 3)]
     promote(tracking, log, versions[0], by="me", reason="by hand", figures={})
     compared_with = tracking.version(CHAMPION)

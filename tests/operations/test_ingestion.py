@@ -48,7 +48,7 @@ def test_a_refused_file_comes_with_the_reasons_that_its_manifest_keeps(landed: S
     assert outcome.manifest.status == "quarantined"
     assert [reason.as_dict() for reason in outcome.reasons] == [dict(item) for item in outcome.manifest.reasons]
     assert "file_name_invalid" in {reason.code for reason in outcome.reasons}
-    kept = landed.get(landed.lake, f"{quarantine_folder('prediction', 'notes.csv')}notes.csv")
+    kept = landed.get(landed.lake, f"{quarantine_folder(PREDICTION, 'notes.csv')}notes.csv")
     assert kept == b"not a batch"
 
 

@@ -12,8 +12,8 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import StoredObject
-from schemas.loader import Feed
-from tests.feeds import PREDICTION, TRAINING
+from schemas.lines import LineFeed
+from tests.feeds import LINE, PREDICTION, TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key, prediction_key, report_key
@@ -32,10 +32,10 @@ class Platform:
         self.settings = settings
         self.wafers, self.tracking = WaferStore(settings), LineTracking(settings, "secom")
 
-    def accept(self, feed: Feed, batch: str, first: int = 1) -> str:
+    def accept(self, feed: LineFeed, batch: str, first: int = 1) -> str:
         """Store four wafers as an accepted batch; return the hash of its content."""
         frame: pd.DataFrame = simulate_table(4, seed=1, first_wafer=first).drop(columns="batch")
-        frame = frame if feed == "training" else frame.drop(columns="faulty")
+        frame = frame if feed == TRAINING else frame.drop(columns="faulty")
         source = StoredObject(landing_key(feed, batch), 1, "etag", datetime(2026, 1, 1, tzinfo=UTC))
         self.wafers.replace_batch(feed, batch, frame, source, sha256=frame_hash(frame))
         return frame_hash(frame)
@@ -49,14 +49,15 @@ class Platform:
     def score(self, batch: str, version: int) -> None:
         """Store predictions of a batch that a version made."""
         scored = ScoredBatch(
+            line="secom",
             batch=batch,
             sha256=self.accept(PREDICTION, batch, first=100),
             wafers=4,
             alarms=0,
-            model=self.settings.mlflow.model_name,
+            model=self.tracking.settings.model_name,
             bundle_version=version,
-            csv=prediction_key(batch),
-            report=report_key(batch),
+            csv=prediction_key("secom", batch),
+            report=report_key("secom", batch),
             dagster_run_id="a run",
             scored_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
@@ -75,7 +76,7 @@ def test_a_prediction_is_traced_to_its_file_table_and_promotion(platform: Platfo
     log = PromotionLog(platform.settings)
     promote(platform.tracking, log, version, by="a test", reason="It is needed.", figures={})
     platform.score(TO_SCORE, version.version)
-    (origin,), influences = trace(platform.settings, name)
+    (origin,), influences = trace(platform.settings, LINE, name)
     assert influences == []
     assert origin.scored.batch == TO_SCORE
     assert origin.source is not None
@@ -90,33 +91,33 @@ def test_a_training_batch_is_traced_to_what_it_influenced(platform: Platform, na
     platform.accept(TRAINING, FIRST)
     version = platform.register(FIRST)
     platform.score(TO_SCORE, version.version)
-    _, (influence,) = trace(platform.settings, name)
+    _, (influence,) = trace(platform.settings, LINE, name)
     assert influence.versions == (version,)
     assert [item.batch for item in influence.scored] == [TO_SCORE]
 
 
 def test_a_name_that_nothing_has_leads_to_nothing(platform: Platform) -> None:
     with pytest.raises(NothingToTraceError, match=r"neither a scored nor .* batch.*quarantine") as error:
-        trace(platform.settings, "Wafer-0")
+        trace(platform.settings, LINE, "Wafer-0")
     assert error.value.code == "nothing_to_trace"
 
 
 def test_a_file_that_was_not_scored_is_not_named(platform: Platform) -> None:
     platform.score(TO_SCORE, platform.register().version)
     platform.accept(PREDICTION, TO_SCORE, first=200)
-    (origin,), _ = trace(platform.settings, TO_SCORE)
+    (origin,), _ = trace(platform.settings, LINE, TO_SCORE)
     assert origin.source is None
 
 
 def test_a_batch_that_nobody_has_scored_yet_says_that_it_waits(platform: Platform) -> None:
     platform.accept(PREDICTION, TO_SCORE)
     with pytest.raises(NothingToTraceError, match="It waits to be scored"):
-        trace(platform.settings, TO_SCORE)
+        trace(platform.settings, LINE, TO_SCORE)
 
 
 def test_a_batch_that_no_version_was_trained_on_has_influenced_nothing(platform: Platform) -> None:
     platform.accept(TRAINING, FIRST)
-    origins, (influence,) = trace(platform.settings, FIRST)
+    origins, (influence,) = trace(platform.settings, LINE, FIRST)
     assert origins == []
     assert influence.batch.batch == FIRST
     assert (influence.versions, influence.scored) == ((), ())
@@ -126,7 +127,7 @@ def test_a_wafer_is_followed_through_every_batch_that_holds_it(platform: Platfor
     platform.accept(TRAINING, FIRST)
     platform.accept(TRAINING, SECOND)
     version = platform.register(SECOND)
-    _, influences = trace(platform.settings, "Wafer-1")
+    _, influences = trace(platform.settings, LINE, "Wafer-1")
     assert {item.batch.batch: item.versions for item in influences} == {FIRST: (), SECOND: (version,)}
 
 
@@ -135,7 +136,7 @@ def test_a_version_that_was_judged_and_never_promoted_has_no_promotion(platform:
     log = PromotionLog(platform.settings)
     keep(platform.tracking, log, version, by="a test", reason="It is no better.", figures={})
     platform.score(TO_SCORE, version.version)
-    (origin,), _ = trace(platform.settings, TO_SCORE)
+    (origin,), _ = trace(platform.settings, LINE, TO_SCORE)
     assert origin.bundle.version.version == version.version
     assert origin.bundle.promotion is None
     assert origin.bundle.table_hash == "unknown"
@@ -145,12 +146,12 @@ def test_of_the_batches_that_a_bundle_was_made_of_those_in_the_store_are_told(pl
     platform.accept(TRAINING, SECOND)
     version = platform.register(FIRST, SECOND)
     platform.score(TO_SCORE, version.version)
-    (origin,), _ = trace(platform.settings, "Wafer-100")
+    (origin,), _ = trace(platform.settings, LINE, "Wafer-100")
     assert [item.batch for item in origin.bundle.batches] == [SECOND]
 
 
 def test_a_version_that_the_registry_has_lost_is_named(platform: Platform) -> None:
     platform.score(TO_SCORE, 7)
     with pytest.raises(LookupError, match="version 7") as error:
-        trace(platform.settings, TO_SCORE)
+        trace(platform.settings, LINE, TO_SCORE)
     assert error.value.code  # type: ignore[attr-defined]

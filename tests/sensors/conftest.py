@@ -10,7 +10,8 @@ from dagster._core.execution.api import create_execution_plan
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import LineFeed, load_schema
+from schemas.lines import LineFeed
+from schemas.loader import load_schema
 from sensors.landing import landing_sensor
 from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
@@ -38,19 +39,19 @@ class Flow:
         self.cursors: dict[str, str | None] = {}
         self.conditions = dg.evaluate_automation_conditions(self.defs, instance).cursor
 
-    def drop(self, files: Mapping[str, bytes], feed: Feed = TRAINING) -> None:
+    def drop(self, files: Mapping[str, bytes], feed: LineFeed = TRAINING) -> None:
         for name, content in files.items():
             self.s3.put(self.s3.landing, landing_key(feed, name), content)
 
-    def tick(self, feed: Feed = TRAINING) -> str:
+    def tick(self, feed: LineFeed = TRAINING) -> str:
         """Let the landing sensor look once; return what it says."""
-        name = f"land_{feed}_batches"
+        name = str(feed)
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
             resources={"s3": self.s3, "wafers": self.store},
         )
-        sensor = landing_sensor(load_schema(feed), self.settings.automation, self.clock)
+        sensor = landing_sensor(load_schema(feed.kind), self.settings.automation, self.clock)
         result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         return str(result.skip_message)

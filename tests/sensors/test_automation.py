@@ -237,10 +237,10 @@ def test_every_asset_has_a_named_condition(flow: Flow) -> None:
         sensor.name for sensor in flow.repository.sensor_defs if sensor.default_status == dg.DefaultSensorStatus.RUNNING
     ]
     assert {
-        "land_training_batches",
-        "land_prediction_batches",
-        "ingest_new_batches",
-        "follow_batches",
-        "score_new_records",
-        "retrain",
+        "secom__land_training_batches",
+        "secom__land_prediction_batches",
+        "secom__ingest_new_batches",
+        "secom__follow_batches",
+        "secom__score_new_records",
+        "secom__retrain",
     } <= set(running)

@@ -9,9 +9,8 @@ from pymongo.errors import WriteError
 
 from resources.mongo import BatchManifest, WaferStore
 from resources.s3 import S3Store, StoredObject
-from schemas.loader import load_schema
 from sensors.landing import landing_sensors
-from tests.feeds import PREDICTION, TRAINING
+from tests.feeds import LINE, PREDICTION, TRAINING
 from tests.sensors.conftest import BAD, INGESTED, Flow
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import reported_files
@@ -21,7 +20,7 @@ from wafer_assets.settings import AutomationSettings, Settings
 def test_new_files_are_registered_and_reported_with_what_s3_says_of_them(flow: Flow, good: dict[str, bytes]) -> None:
     flow.drop(good)
     assert flow.tick().startswith("4 files are new or changed")
-    assert set(flow.instance.get_dynamic_partitions("training_batches")) == set(good)
+    assert set(flow.instance.get_dynamic_partitions("secom_training_batches")) == set(good)
     event = flow.instance.get_latest_materialization_event(dg.AssetKey(["secom", "training", "raw_batches"]))
     assert event is not None
     assert event.asset_materialization is not None
@@ -62,7 +61,7 @@ def test_a_vanished_file_is_reported_once_and_again_only_after_it_came_back(flow
     assert f"1 have vanished: {name}" in flow.tick()
     assert flow.tick().startswith("Nothing is new; 3 files")
     assert flow.observations(name) == 1
-    assert name in flow.instance.get_dynamic_partitions("training_batches")
+    assert name in flow.instance.get_dynamic_partitions("secom_training_batches")
 
     flow.drop({name: content})
     assert flow.tick().startswith("1 files are new or changed")
@@ -166,9 +165,8 @@ def test_what_cannot_be_stored_is_reported_again_once_file_contract_or_code_has_
 
 
 def test_each_line_has_a_sensor_that_looks_as_often_as_the_settings_say() -> None:
-    schemas = {schema.feed: schema for schema in (load_schema("training"), load_schema("prediction"))}
-    sensors = landing_sensors(schemas, AutomationSettings(landing_seconds=7))
-    assert [sensor.name for sensor in sensors] == ["land_training_batches", "land_prediction_batches"]
+    sensors = landing_sensors(LINE, AutomationSettings(landing_seconds=7))
+    assert [sensor.name for sensor in sensors] == ["secom__land_training_batches", "secom__land_prediction_batches"]
     for sensor in sensors:
         assert sensor.minimum_interval_seconds == 7
         assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
@@ -177,5 +175,5 @@ def test_each_line_has_a_sensor_that_looks_as_often_as_the_settings_say() -> Non
 def test_a_sensor_looks_at_the_files_of_its_line_alone(flow: Flow, good: dict[str, bytes]) -> None:
     flow.drop(good, TRAINING)
     assert flow.tick(PREDICTION).startswith("Nothing is new; 0 files are there")
-    assert flow.instance.get_dynamic_partitions("prediction_batches") == []
+    assert flow.instance.get_dynamic_partitions("secom_prediction_batches") == []
     assert reported_files(flow.instance, TRAINING) == {}

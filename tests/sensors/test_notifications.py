@@ -10,11 +10,14 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
-from schemas.loader import LineFeed
-from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
-from tests.feeds import PREDICTION, TRAINING
+from schemas.lines import LineFeed
+from sensors.notifications import notification_sensors, notify_quarantine, run_failure_sensor
+from tests.feeds import LINE, PREDICTION, TRAINING
 from tests.inbox import Inbox, open_inbox
+from wafer_assets.keys import feed_key
 from wafer_assets.settings import NotificationSettings
+
+notify_run_failure = run_failure_sensor({"secom": LINE})
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def break_down() -> None:
     fail()
 
 
-@dg.asset(key=["training", "breaks"], partitions_def=dg.StaticPartitionsDefinition(["a.csv", "b.csv"]))
+@dg.asset(key=["secom", "training", "breaks"], partitions_def=dg.StaticPartitionsDefinition(["a.csv", "b.csv"]))
 def breaks() -> None:
     raise ValueError("no wafers")
 
@@ -114,7 +117,7 @@ def test_a_run_from_the_asset_graph_is_told_by_its_assets_and_partitions(
         instance=instance, asset_selection=[breaks.key], partition_key="b.csv", raise_on_error=False
     )
     tell(instance, result, notifier(inbox))
-    assert inbox.titles == ["Run failed: training/breaks"]
+    assert inbox.titles == ["Run failed: secom/training/breaks"]
     assert "\nPartition: b.csv\n" in inbox.bodies[0]
 
 
@@ -207,7 +210,7 @@ def refuse(
 ) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            dg.AssetKey(["secom", feed, "quarantined_batches"]),
+            feed_key(feed, "quarantined_batches"),
             partition=batch,
             metadata={"reason_counts": dg.MetadataValue.json(dict(reasons))},
             tags={"dagster/data_version": etag},
@@ -219,7 +222,7 @@ class Quarantine:
     """The sensor of a feed, ticking as the daemon makes it: a tick that fails leaves the cursor."""
 
     def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: LineFeed = TRAINING) -> None:
-        self.sensor = notify_quarantine(feed)
+        self.sensor = notify_quarantine(LINE, feed)
         self.instance = instance
         self.notifier = notifier
         self.cursor: str | None = None
@@ -244,11 +247,11 @@ def test_a_refused_file_is_told_once(inbox: Inbox, instance: dg.DagsterInstance,
     refuse(instance, "a.csv", {"missing_column": 1, "not_a_number": 7})
     assert quarantine.tick().startswith("Told of 1 training file.")
     assert quarantine.tick() == "No file went to quarantine."
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
     assert inbox.bodies == [
         "a.csv: not_a_number (7), missing_column (1)\n"
-        "`wafer quarantine show <batch> --feed training` says what is wrong and what to do; "
-        "`wafer quarantine replay --feed training` checks files again."
+        "`wafer quarantine show <batch> --line secom --feed training` says what is wrong and what to do; "
+        "`wafer quarantine replay --line secom --feed training` checks files again."
     ]
 
 
@@ -258,7 +261,7 @@ def test_many_refused_files_are_told_in_one_message(
     for number in range(13):
         refuse(instance, f"{number}.csv", {"bad_name": 1})
     quarantine.tick()
-    assert inbox.titles == ["13 training files in quarantine"]
+    assert inbox.titles == ["secom: 13 training files in quarantine"]
     assert inbox.bodies[0].splitlines()[:-1] == [
         *(f"{number}.csv: bad_name (1)" for number in range(10)),
         "and 3 more",
@@ -268,12 +271,12 @@ def test_many_refused_files_are_told_in_one_message(
 def test_more_files_than_a_tick_reads_are_left_to_the_next(
     inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
 ) -> None:
-    quarantine.sensor = notify_quarantine("training", 3)
+    quarantine.sensor = notify_quarantine(LINE, TRAINING, 3)
     for number in range(5):
         refuse(instance, f"{number}.csv", {"bad_name": 1})
     for _ in range(3):
         quarantine.tick()
-    assert inbox.titles == ["3 training files in quarantine", "2 training files in quarantine"]
+    assert inbox.titles == ["secom: 3 training files in quarantine", "secom: 2 training files in quarantine"]
 
 
 def test_the_same_file_refused_again_for_the_same_reasons_is_not_told(
@@ -285,7 +288,7 @@ def test_the_same_file_refused_again_for_the_same_reasons_is_not_told(
     refuse(instance, "a.csv", {"bad_name": 1})
     assert quarantine.tick() == "No file is new in quarantine. 1 were refused before for the same reasons."
     assert quarantine.tick() == "No file went to quarantine."
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
 
 
 def test_another_file_or_another_reason_is_told(
@@ -315,7 +318,7 @@ def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quaran
     quarantine.tick()
     assert inbox.titles == []
     Quarantine(instance, notifier(inbox), PREDICTION).tick()
-    assert inbox.titles == ["1 prediction file in quarantine"]
+    assert inbox.titles == ["secom: 1 prediction file in quarantine"]
 
 
 def test_what_could_not_be_sent_is_sent_by_a_later_tick(
@@ -328,7 +331,7 @@ def test_what_could_not_be_sent_is_sent_by_a_later_tick(
     inbox.status = 200
     refuse(instance, "b.csv", {"bad_name": 1})
     quarantine.tick()
-    assert inbox.titles == ["2 training files in quarantine"]
+    assert inbox.titles == ["secom: 2 training files in quarantine"]
 
 
 def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, instance: dg.DagsterInstance) -> None:
@@ -336,13 +339,14 @@ def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, inst
     refuse(instance, "a.csv", {"bad_name": 1})
     for _ in range(2):
         quarantine.tick()
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
 
 
 def test_the_sensors_run_by_themselves() -> None:
-    assert [sensor.name for sensor in NOTIFICATION_SENSORS] == [
+    sensors = notification_sensors({"secom": LINE})
+    assert [sensor.name for sensor in sensors] == [
         "notify_run_failure",
-        "notify_training_quarantine",
-        "notify_prediction_quarantine",
+        "secom__notify_training_quarantine",
+        "secom__notify_prediction_quarantine",
     ]
-    assert {sensor.default_status for sensor in NOTIFICATION_SENSORS} == {dg.DefaultSensorStatus.RUNNING}
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}

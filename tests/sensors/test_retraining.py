@@ -7,7 +7,10 @@ import dagster as dg
 import pytest
 
 from jobs.training import TRAIN
+from schemas.lines import Line
 from sensors.retraining import REASON, retraining_schedules, retraining_sensors
+from tests.feeds import LINE
+from wafer_assets.keys import name_of
 from wafer_assets.settings import RetrainingSettings
 
 SETTINGS = RetrainingSettings(min_new_wafers=500, cooldown_hours=24)
@@ -25,15 +28,17 @@ def rows(instance: dg.DagsterInstance, asset: str, count: int) -> None:
     )
 
 
-def ask(instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS) -> dg.RunRequest | dg.SkipReason:
-    (sensor,) = retraining_sensors(settings)
+def ask(
+    instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS, line: Line = LINE
+) -> dg.RunRequest | dg.SkipReason:
+    (sensor,) = retraining_sensors(line, settings)
     answer = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
 
 
 def trained(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-    instance.add_run(dg.DagsterRun(TRAIN, run_id=str(uuid4()), status=status))
+    instance.add_run(dg.DagsterRun(name_of("secom", TRAIN), run_id=str(uuid4()), status=status))
 
 
 def test_enough_new_wafers_start_a_training_that_says_why(instance: dg.DagsterInstance) -> None:
@@ -67,7 +72,7 @@ def test_one_training_at_a_time(instance: dg.DagsterInstance) -> None:
 
 
 def test_a_schedule_trains_as_soon_as_one_wafer_is_new(instance: dg.DagsterInstance) -> None:
-    (schedule,) = retraining_schedules(RetrainingSettings(schedule="0 3 * * 1"))
+    (schedule,) = retraining_schedules(LINE, RetrainingSettings(schedule="0 3 * * 1"))
     context = dg.build_schedule_context(instance=instance)
     rows(instance, "wafer_table", 1_600)
     rows(instance, "features", 1_600)
@@ -79,6 +84,6 @@ def test_a_schedule_trains_as_soon_as_one_wafer_is_new(instance: dg.DagsterInsta
 
 def test_one_setting_turns_it_off() -> None:
     off = RetrainingSettings(enabled=False, schedule="0 3 * * 1")
-    assert retraining_sensors(off) == []
-    assert retraining_schedules(off) == []
-    assert retraining_schedules(RetrainingSettings()) == []
+    assert retraining_sensors(LINE, off) == []
+    assert retraining_schedules(LINE, off) == []
+    assert retraining_schedules(LINE, RetrainingSettings()) == []

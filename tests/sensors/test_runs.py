@@ -6,7 +6,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import LineTracking
+from resources.mlflow import LineTracking, Tracking
 from resources.s3 import S3Store
 from sensors.runs import RUN_SENSORS, forget_handed_on
 from wafer_assets.keys import training_folder
@@ -48,7 +48,7 @@ def test_the_mlflow_run_ends_as_the_run_did(
     from mlflow import MlflowClient
 
     tracking = LineTracking(platform_settings, "secom")
-    context = ended(instance, status, tracking=tracking)
+    context = ended(instance, status, tracking=Tracking(platform_settings))
     with tracking.run(context.dagster_run) as run, run.nested("cluster 0 xgboost"):
         pass
     client = MlflowClient(platform_settings.mlflow.tracking_uri)

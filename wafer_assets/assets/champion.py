@@ -34,10 +34,7 @@ def champion_asset(line: Line) -> dg.AssetsDefinition:
         pool=training_pool(line.name),
         required_resource_keys=with_hyperparameters(line, "promotion", "promotions", "tracking"),
     )
-    def champion(
-        context: dg.AssetExecutionContext,
-        registered: dict[str, Any],
-    ) -> dg.MaterializeResult[None]:
+    def champion(context: dg.AssetExecutionContext, registered: dict[str, Any]) -> dg.MaterializeResult[None]:
         """Compare the version that this training registered with the champion, and promote the one or keep the other.
 
         Materialized alone, it judges the version registered last, and the run must have the hyperparameters of that

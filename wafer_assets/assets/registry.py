@@ -1,11 +1,11 @@
 """The bundle: everything that prediction needs, as one registered model version."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
 
-from resources.mlflow import CHALLENGER, LineTracking
+from resources.mlflow import CHALLENGER, BundleVersion, LineTracking
 from resources.s3 import S3Store
 from resources.trainings import Provenance, training_id, training_pool
 from schemas.lines import Line
@@ -23,6 +23,10 @@ from wafer_assets.assets.common import (
 from wafer_assets.keys import model_card_key, name_of, training_key
 from wafer_assets.operations.registration import OtherTableError, Pieces, make_bundle_of, register
 
+if TYPE_CHECKING:
+    from wafer_assets.domain.config import ModelConfig
+    from wafer_assets.domain.scoring import Bundle
+
 
 def model_bundle_asset(line: Line) -> dg.AssetsDefinition:
     """Build the asset that registers a line's bundles."""
@@ -30,15 +34,7 @@ def model_bundle_asset(line: Line) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=training_key(line.name, "model_bundle"),
-        ins={
-            "table": training_input(line, "wafer_table"),
-            "preprocessor": training_input(line, "preprocessor"),
-            "clusterer": training_input(line, "clusterer"),
-            "labels": training_input(line, "cluster_labels"),
-            "groups": training_input(line, "cluster_models"),
-            # Nothing is registered before its quality is known, and with it what it is compared by later.
-            "out_of_fold": training_input(line, "evaluation"),
-        },
+        ins={name: training_input(line, asset) for name, asset in _INPUTS.items()},
         description="Preprocessing, clusterer, models, calibration and alarm threshold as one version of the "
         "registered model, with the alias `challenger`.",
         kinds={"mlflow"},
@@ -78,18 +74,34 @@ def model_bundle_asset(line: Line) -> dg.AssetsDefinition:
             version, size = register(run, tracking, s3, schema, pieces, bundle, origin, context.run_id)
         return dg.MaterializeResult(
             value={"version": version.version, **origin.as_tags()},
-            metadata={
-                "model_card": dg.MetadataValue.url(s3.page_url(model_card_key(line.name, version.version))),
-                "model": version.name,
-                "version": version.version,
-                "alias": CHALLENGER,
-                "size_bytes": size,
-                "alarm_threshold": bundle.model.threshold_,
-                "policy": config.policy,
-                "table_hash": origin.table_hash,
-                "mlflow_run_id": run.run_id,
-            },
+            metadata=_metadata(line, s3, version, bundle, config)
+            | {"size_bytes": size, "table_hash": origin.table_hash, "mlflow_run_id": run.run_id},
             data_version=dg.DataVersion(str(version.version)),
         )
 
     return model_bundle
+
+
+_INPUTS = {
+    "table": "wafer_table",
+    "preprocessor": "preprocessor",
+    "clusterer": "clusterer",
+    "labels": "cluster_labels",
+    "groups": "cluster_models",
+    # Nothing is registered before its quality is known, and with it what it is compared by later.
+    "out_of_fold": "evaluation",
+}
+
+
+def _metadata(
+    line: Line, s3: S3Store, version: BundleVersion, bundle: "Bundle", config: "ModelConfig"
+) -> dict[str, Any]:
+    """Return what people read of a version."""
+    return {
+        "model_card": dg.MetadataValue.url(s3.page_url(model_card_key(line.name, version.version))),
+        "model": version.name,
+        "version": version.version,
+        "alias": CHALLENGER,
+        "alarm_threshold": bundle.model.threshold_,
+        "policy": config.policy,
+    }
