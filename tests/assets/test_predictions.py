@@ -22,7 +22,6 @@ from schemas.loader import load_schema
 from tests.feeds import PREDICTION
 from tests.landing import land, large_file
 from tests.stored import frame_of, predictions_of
-from tests.feeds import PREDICTION
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import dump

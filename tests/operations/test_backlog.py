@@ -20,7 +20,6 @@ from tests.domain.test_promotion import results
 from tests.feeds import LINE, PREDICTION, TRAINING
 from tests.landing import land
 from tests.operations.test_champion import CutOff
-from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.cli import main
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs

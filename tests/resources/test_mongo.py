@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from pymongo import MongoClient
 
-from resources.mongo import BatchNotFoundError, WaferStore
+from resources.mongo import BatchNotFoundError, StoredBatch, WaferStore
 from resources.s3 import StoredObject
+from schemas.lines import LineFeed
 from tests.feeds import PREDICTION, TRAINING
 from tests.stored import frame_of
 from wafer_assets.settings import NotConfiguredError, Settings
@@ -40,13 +41,13 @@ def batch(wafers: int = 12, *, seed: int = 0, faulty: bool = True) -> pd.DataFra
     return frame
 
 
-@pytest.mark.parametrize("feed", ["training", "prediction"])
-def test_a_batch_comes_back_exactly(mongo: WaferStore, feed: str) -> None:
-    frame = batch(100, faulty=feed == "training")
+@pytest.mark.parametrize("feed", [TRAINING, PREDICTION], ids=str)
+def test_a_batch_comes_back_exactly(mongo: WaferStore, feed: LineFeed) -> None:
+    frame = batch(100, faulty=feed == TRAINING)
     frame.iloc[0, 1:8] = [-0.0, 5e-324, math.pi, 1.7976931348623157e308, 0.1 + 0.2, 1e22, np.nan]
     frame["Sensor-590"] = np.nan  # a sensor that the line did not have yet
-    mongo.replace_batch(feed, "a.csv", frame, SOURCE, sha256="0")  # type: ignore[arg-type]
-    found = frame_of(mongo, feed, "a.csv")  # type: ignore[arg-type]
+    mongo.replace_batch(feed, "a.csv", frame, SOURCE, sha256="0")
+    found = frame_of(mongo, feed, "a.csv")
     pd.testing.assert_frame_equal(found, frame, check_exact=True)
     assert np.signbit(found["Sensor-1"].to_numpy()[0])
 
@@ -68,7 +69,7 @@ def test_a_quarantined_batch_keeps_its_reasons_and_no_wafers(mongo: WaferStore) 
     [manifest] = mongo.batches(TRAINING)
     assert (manifest.status, manifest.wafers, manifest.sha256) == ("quarantined", 0, None)
     assert list(manifest.reasons) == REASONS
-    assert mongo.read(TRAINING, "a.csv") == (manifest, None)
+    assert mongo.read(TRAINING, "a.csv") == StoredBatch(manifest, None, None)
 
 
 def test_ingesting_again_replaces_exactly_the_batchs_own_records(mongo: WaferStore) -> None:
@@ -107,7 +108,7 @@ def test_all_accepted_batches_are_read_one_by_one(mongo: WaferStore) -> None:
 
 def test_only_wafers_that_a_manifest_names_are_counted_and_found(mongo: WaferStore) -> None:
     mongo.replace_batch(TRAINING, "a.csv", batch(), SOURCE, sha256="1")
-    wafers = mongo._database["training_wafers"]
+    wafers = mongo._database["secom_training_wafers"]
     killed = {"batch": "new.csv", "version": "of a killed process", "wafer": "Wafer-3", "row": 0, "readings": {}}
     wafers.insert_one({"_id": "new.csv:Wafer-3:of a killed process", **killed})
     assert mongo.miscounted(TRAINING, mongo.batches(TRAINING)) == []
@@ -119,7 +120,7 @@ def test_only_wafers_that_a_manifest_names_are_counted_and_found(mongo: WaferSto
 def test_a_batch_that_somebody_deleted_wafers_of_is_named(mongo: WaferStore) -> None:
     mongo.replace_batch(TRAINING, "a.csv", batch(), SOURCE, sha256="1")
     mongo.replace_batch(TRAINING, "b.csv", batch(), SOURCE, sha256="2")
-    mongo._database["training_wafers"].delete_one({"batch": "a.csv", "wafer": "Wafer-3"})
+    mongo._database["secom_training_wafers"].delete_one({"batch": "a.csv", "wafer": "Wafer-3"})
     assert mongo.miscounted(TRAINING, mongo.batches(TRAINING)) == ["a.csv"]
     assert mongo.batches_of(TRAINING, "Wafer-3") == ["b.csv"]
 
@@ -130,7 +131,7 @@ def test_a_person_can_query_wafers(mongo: WaferStore, settings: Settings) -> Non
     mongo.replace_batch(TRAINING, "a.csv", frame, SOURCE, sha256="0")
     assert settings.mongo.uri is not None
     with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
-        wafers = client[settings.mongo.database]["training_wafers"]
+        wafers = client[settings.mongo.database]["secom_training_wafers"]
         assert wafers.count_documents({"readings.Sensor-60": {"$gt": 5}}) == 6
         assert wafers.count_documents({"readings.Sensor-60": {"$exists": False}}) == 1
         assert wafers.count_documents({"wafer": frame["wafer"][0]}) == 1

@@ -28,6 +28,7 @@ def accept(mongo: WaferStore, sha256: str, batch: str = "a.csv") -> None:
 
 def scored(sha256: str, version: int = 1, batch: str = "a.csv") -> ScoredBatch:
     return ScoredBatch(
+        line="secom",
         batch=batch,
         sha256=sha256,
         wafers=2,
@@ -50,9 +51,9 @@ def test_predictions_come_back_in_the_order_of_the_batch_with_what_scored_them(
 ) -> None:
     accept(mongo, "first")
     predictions.replace(scored("first"), rows(0.1 + 0.2), lambda: None)
-    assert predictions.scored() == {"a.csv": scored("first")}
-    assert predictions.scored_batch("a.csv") == scored("first")
-    assert predictions.scored_batch("b.csv") is None
+    assert predictions.scored("secom") == {"a.csv": scored("first")}
+    assert predictions.scored_batch("secom", "a.csv") == scored("first")
+    assert predictions.scored_batch("secom", "b.csv") is None
     found = predictions_of(predictions, "a.csv")
     assert [(item["row"], item["wafer"], item["probability"]) for item in found] == [
         (0, "Wafer-2", 0.1 + 0.2),
@@ -67,8 +68,11 @@ def test_scoring_again_replaces_a_batchs_predictions_and_no_others(
         accept(mongo, "first", batch)
         predictions.replace(scored("first", batch=batch), rows(0.1), lambda: None)
     predictions.replace(scored("first", version=2), rows(0.2), lambda: None)
-    assert {batch: item.bundle_version for batch, item in predictions.scored().items()} == {"a.csv": 2, "b.csv": 1}
-    assert [(item["batch"], item["probability"]) for item in predictions.of_wafer("Wafer-1")] == [
+    assert {batch: item.bundle_version for batch, item in predictions.scored("secom").items()} == {
+        "a.csv": 2,
+        "b.csv": 1,
+    }
+    assert [(item["batch"], item["probability"]) for item in predictions.of_wafer("secom", "Wafer-1")] == [
         ("a.csv", 0.2),
         ("b.csv", 0.1),
     ]
@@ -85,7 +89,7 @@ def test_predictions_of_other_wafers_than_the_batch_holds_are_refused_and_not_pu
         predictions.replace(scored("first", version=2), rows(0.2), lambda: published.append("a file"))
     assert error.value.code == "batch_replaced"
     assert published == []
-    assert predictions.scored() == {"a.csv": scored("first")}
+    assert predictions.scored("secom") == {"a.csv": scored("first")}
     with pytest.raises(BatchReplacedError):
         predictions.replace(scored("first", batch="unknown.csv"), rows(0.2), lambda: None)
 
@@ -96,12 +100,12 @@ def test_only_the_predictions_of_a_batch_in_quarantine_are_withdrawn(
     accept(mongo, "first")
     predictions.replace(scored("first"), rows(0.1), lambda: None)
     with pytest.raises(BatchReplacedError):
-        predictions.withdraw("a.csv")
-    assert predictions.scored() == {"a.csv": scored("first")}
+        predictions.withdraw("secom", "a.csv")
+    assert predictions.scored("secom") == {"a.csv": scored("first")}
     mongo.quarantine_batch(PREDICTION, "a.csv", [], SOURCE)
-    predictions.withdraw("a.csv")
-    assert predictions.scored() == {}
-    assert predictions.of_wafer("Wafer-1") == []
+    predictions.withdraw("secom", "a.csv")
+    assert predictions.scored("secom") == {}
+    assert predictions.of_wafer("secom", "Wafer-1") == []
 
 
 def test_the_version_of_predictions_follows_from_bundle_and_wafers() -> None:

@@ -24,9 +24,10 @@ from click.testing import CliRunner
 from dagster import DagsterRun
 
 from resources import scoring_server
+from resources.champion import NoChampionError
 from resources.local_services import free_port
 from resources.mlflow import CHAMPION, BundleVersion, LineTracking
-from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
+from resources.scoring_server import ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
 from tests.stored import pyfunc_of
 from wafer_assets.cli.serve import serve
@@ -278,7 +279,7 @@ def test_the_command_explains_itself() -> None:
     assert "--workers" in result.output
 
 
-def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
+def register(tracking: LineTracking, bundle: Bundle) -> BundleVersion:
     with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(
             run, dump(bundle), sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={}
@@ -291,7 +292,9 @@ def running(settings: Settings) -> Iterator[int]:
     tracking = LineTracking(settings, "secom")
     port = free_port()
     process = subprocess.Popen(
-        command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
+        command(port, 2),
+        env=environment(settings.mlflow, "secom", scoring_server.champion(tracking)),
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60
@@ -368,7 +371,7 @@ def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings,
     thread = Thread(target=interrupt)
     before = set(psutil.Process().children(recursive=True))
     thread.start()
-    assert scoring_server.serve(platform_settings.mlflow, version, port, 1) == 0
+    assert scoring_server.serve(platform_settings.mlflow, "secom", version, port, 1) == 0
     thread.join()
     assert seen == [expected(bundle, WAFERS.head(1), version.version)]
     assert set(psutil.Process().children(recursive=True)) <= before
