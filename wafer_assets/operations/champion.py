@@ -124,7 +124,7 @@ def registered_version(tracking: LineTracking, registered: Mapping[str, Any]) ->
         expected, actual = registered[field.name], version.tags.get(field.name)
         if expected != actual:
             raise MixedTrainingsError(
-                f"version {version.version} of {version.name} is not the one that training/model_bundle registered: "
+                f"version {version.version} of {version.name} is not the one that its training registered: "
                 f"its {field.name} is {actual}, not {expected}."
             )
     return version

@@ -10,7 +10,7 @@ from resources.s3 import S3Store
 from resources.trainings import Provenance
 from resources.wafer_table import table_key
 from schemas.loader import BatchSchema
-from wafer_assets.keys import model_card_key
+from wafer_assets.keys import model_card_key, training_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +27,11 @@ class OtherTableError(ValueError):
 
     code = "other_table"
 
-    def __init__(self, evaluated: int, wafers: int, different: int) -> None:
+    def __init__(self, line: str, evaluated: int, wafers: int, different: int) -> None:
+        evaluation, table = (training_key(line, name).to_user_string() for name in ("evaluation", "wafer_table"))
         super().__init__(
-            f"training/evaluation is of another table: {different} wafers, or their outcomes, differ from the "
-            f"{wafers} of training/wafer_table. Materialize training/evaluation again."
+            f"{evaluation} is of another table: {different} wafers, or their outcomes, differ from the "
+            f"{wafers} of {table}. Materialize {evaluation} again."
         )
         self.counts = {"evaluated_wafers": evaluated, "table_wafers": wafers, "different_wafers": different}
 
@@ -70,7 +71,7 @@ def make_bundle_of(pieces: Pieces, schema: BatchSchema, config: "ModelConfig", t
     from wafer_assets.domain.scoring import make_bundle
     from wafer_assets.domain.training import assemble
 
-    require_same_wafers(pieces.out_of_fold, pieces.table)
+    require_same_wafers(schema.line, pieces.out_of_fold, pieces.table)
     labels, groups = pieces.labels, pieces.groups
     clusters, faulty = labels["cluster"].to_numpy(), labels["faulty"].to_numpy(dtype=int)
     fitted = assemble(pieces.preprocessor, pieces.clusterer, groups[0], groups[1:], clusters, faulty, config)
@@ -164,8 +165,8 @@ def batches_of(table: "pd.DataFrame") -> list[str]:
     return sorted(table["batch"].unique())
 
 
-def require_same_wafers(out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> None:
-    """Require that an evaluation tested exactly the wafers of a table, with the same outcomes.
+def require_same_wafers(line: str, out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> None:
+    """Require that an evaluation of a line tested exactly the wafers of a table, with the same outcomes.
 
     Raises
     ------
@@ -176,4 +177,4 @@ def require_same_wafers(out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> N
     evaluated = dict(zip(tested["wafer"], tested["faulty"], strict=True))
     wafers = dict(zip(table["wafer"], table["faulty"], strict=True))
     if evaluated != wafers:
-        raise OtherTableError(len(evaluated), len(wafers), len(dict(evaluated.items() ^ wafers.items())))
+        raise OtherTableError(line, len(evaluated), len(wafers), len(dict(evaluated.items() ^ wafers.items())))
