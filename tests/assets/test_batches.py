@@ -175,7 +175,9 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     wafer = pd.read_csv(io.BytesIO(good[name]), usecols=[0], nrows=1).iloc[0, 0]
 
     class TooLarge(WaferStore):
-        def replace_batch(self, feed: Feed, batch: str, frame: pd.DataFrame, *args: Any, **more: Any) -> BatchManifest:
+        def replace_batch(
+            self, feed: LineFeed, batch: str, frame: pd.DataFrame, *args: Any, **more: Any
+        ) -> BatchManifest:
             if batch == name:
                 frame = frame.assign(wafer=frame["wafer"].replace(wafer, "0" * 17_000_000))
             return super().replace_batch(feed, batch, frame, *args, **more)

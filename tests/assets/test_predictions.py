@@ -240,7 +240,7 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
     expected = score(load_bundle(feed.tracking, version), frame, version.version)
     pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
     assert [item["wafer"] for item in predictions_of(feed.predictions, batch)] == frame["wafer"].tolist()
-    (event,) = result.asset_materializations_for_node("score_batches")
+    (event,) = result.asset_materializations_for_node("secom__score_batches")
     assert (event.tags or {})["dagster/data_version"] == f"{version.version}-{manifest.sha256}"
     assert feed.waiting() == []
 
