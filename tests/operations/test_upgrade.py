@@ -25,30 +25,19 @@ BATCH, BAD = "wafer_06012020_060700.csv", "bad.csv"
 SCHEMA = load_schema("training")
 
 
-class Former(MongoStore):
-    """The documents as the former layout kept them."""
-
-    def write(self, batches: WaferStore) -> None:
-        database = self._database
-        for document in list(database["batches"].find({"line": "secom"})):
-            former = {key: value for key, value in document.items() if key not in {"feed", "warnings"}}
-            kind, batch = document["feed"], document["batch"]
-            former |= {"_id": f"{kind}/{batch}", "line": kind, "key": f"{kind}/{batch}"}
-            database["batches"].delete_one({"_id": document["_id"]})
-            database["batches"].insert_one(former)
-        database["secom_training_wafers"].rename("training_wafers")
-        scored = {"batch": BATCH, "sha256": "s", "wafers": 1, "alarms": 1, "model": self.model, "bundle_version": 1}
-        keys = {"csv": f"prediction/predictions/{BATCH}", "report": f"prediction/reports/{Path(BATCH).stem}.html"}
-        about = {"dagster_run_id": "r", "scored_at": batches.batches(TRAINING) or SCORED_AT}
-        database["scored_batches"].insert_one({"_id": BATCH, **scored, **keys, **about, "scored_at": SCORED_AT})
-        database["promotions"].insert_one({"_id": 1, "model": self.model, **DECISION})
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.model = settings.mlflow.model_name
-
-
 SCORED_AT = "2026-01-01T00:00:00Z"
+REPORT = f"prediction/reports/{Path(BATCH).stem}.html"
+SCORED = {
+    "batch": BATCH,
+    "sha256": "s",
+    "wafers": 1,
+    "alarms": 1,
+    "bundle_version": 1,
+    "csv": f"prediction/predictions/{BATCH}",
+    "report": REPORT,
+    "dagster_run_id": "r",
+    "scored_at": SCORED_AT,
+}
 DECISION = {
     "at": SCORED_AT,
     "action": "promote",
@@ -59,6 +48,22 @@ DECISION = {
     "figures": {},
     "dagster_run_id": None,
 }
+
+
+class Former(MongoStore):
+    """The documents as the former layout kept them."""
+
+    def write(self, model: str) -> None:
+        database = self._database
+        for document in list(database["batches"].find({"line": "secom"})):
+            former = {key: value for key, value in document.items() if key not in {"feed", "warnings"}}
+            kind, batch = document["feed"], document["batch"]
+            former |= {"_id": f"{kind}/{batch}", "line": kind, "key": f"{kind}/{batch}"}
+            database["batches"].delete_one({"_id": document["_id"]})
+            database["batches"].insert_one(former)
+        database["secom_training_wafers"].rename("training_wafers")
+        database["scored_batches"].insert_one({"_id": BATCH, "model": model, **SCORED})
+        database["promotions"].insert_one({"_id": 1, "model": model, **DECISION})
 
 
 @pytest.fixture
@@ -73,8 +78,8 @@ def former(platform_settings: Settings) -> Settings:
         for item in s3.list_objects(bucket, "secom/"):
             s3.copy(bucket, item.key, bucket, item.key.removeprefix("secom/"))
             s3.delete(bucket, item.key)
-    s3.put(s3.lake, f"prediction/reports/{Path(BATCH).stem}.html", b"page")
-    Former(settings).write(store)
+    s3.put(s3.lake, REPORT, b"page")
+    Former(settings).write(settings.mlflow.model_name)
     tracking = LineTracking(settings, "")
     with tracking.run(dg.DagsterRun(job_name="train", run_id="former")) as run:
         version = tracking.register_bundle(run, b"bundle", sensors=["Sensor-1"], tags={})

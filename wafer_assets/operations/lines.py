@@ -190,11 +190,10 @@ class LineStores:
         LineAtWorkError
             A run is at work on the line.
         """
-        at_work = self._instance.get_runs(dg.RunsFilter(run_ids=[*stored.runs], statuses=NOT_FINISHED_STATUSES))
-        if stored.runs and at_work:
-            raise LineAtWorkError(
-                f"The run {at_work[0].run_id} is at work on {self._name}: let it end, or terminate it."
-            )
+        unfinished = self._instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))
+        at_work = sorted({run.run_id for run in unfinished}.intersection(stored.runs))
+        if at_work:
+            raise LineAtWorkError(f"The run {at_work[0]} is at work on {self._name}: let it end, or terminate it.")
         # What others follow from goes last: as long as there are batches, the line is known to be there.
         for key in stored.landed:
             self._s3.delete(self._s3.landing, key)
