@@ -10,7 +10,7 @@ from resources.mongo import BatchFailure, WaferStore
 from resources.s3 import StoredObject
 from schemas.lines import LineFeed
 from tests.checks.alone import facts_of, judge
-from tests.feeds import PREDICTION, TRAINING
+from tests.feeds import PREDICTION, TRAINING, line_like
 from wafer_assets.checks.ledger import all_accounted_for
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import report_raw_batches
@@ -102,3 +102,14 @@ def test_each_line_accounts_for_its_own_batches(mongo: WaferStore, instance: dg.
     accept(mongo, FIRST)
     assert account(mongo, instance).passed
     assert facts_of(account(mongo, instance, PREDICTION))["waiting"] == [SECOND]
+
+
+def test_batches_of_one_name_are_accounted_for_line_by_line(mongo: WaferStore, instance: dg.DagsterInstance) -> None:
+    etch = line_like("etch").feed("training")
+    for feed in (TRAINING, etch):
+        land(instance, FIRST, feed=feed)
+    accept(mongo, FIRST)
+    assert facts_of(account(mongo, instance, etch))["waiting"] == [FIRST]
+    assert account(mongo, instance).passed
+    accept(mongo, FIRST, etch)
+    assert account(mongo, instance, etch).passed

@@ -8,7 +8,7 @@ import pytest
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
-from tests.feeds import TRAINING
+from tests.feeds import LINE, TRAINING, line_like
 from wafer_assets.definitions import build_defs
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import ReportedFile, plan_tick, report_vanished, take_up
@@ -36,6 +36,13 @@ def test_only_new_and_changed_files_of_the_line_are_changed_oldest_first() -> No
     assert list(tick.changed) == ["new.csv", "changed.csv"]
     assert not tick.vanished
     assert not tick.waiting  # nobody looked
+
+
+def test_lines_look_each_at_its_own_folder() -> None:
+    etch = line_like("etch", files=LINE.files.model_copy(update={"landing": "fab/etch"}))
+    listing = [landed("fab/etch/training/own.csv"), landed("etch/training/x.csv"), landed("secom/training/y.csv")]
+    assert list(plan_tick(etch.feed("training"), listing, {}).changed) == ["own.csv"]
+    assert list(plan_tick(TRAINING, listing, {}).changed) == ["y.csv"]
 
 
 def test_a_file_that_left_has_vanished_once_and_is_new_when_it_is_back() -> None:

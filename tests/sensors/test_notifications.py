@@ -10,9 +10,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
-from schemas.lines import LineFeed
+from schemas.lines import Line, LineFeed
 from sensors.notifications import notification_sensors, notify_quarantine, run_failure_sensor
-from tests.feeds import LINE, PREDICTION, TRAINING
+from tests.feeds import LINE, PREDICTION, TRAINING, line_like
 from tests.inbox import Inbox, open_inbox
 from wafer_assets.keys import feed_key
 from wafer_assets.settings import NotificationSettings
@@ -81,6 +81,7 @@ def tell(
     ended: dg.ExecuteInProcessResult | dg.DagsterEvent,
     notifier: Notifier,
     run_id: str = "",
+    sensor: dg.SensorDefinition = notify_run_failure,
 ) -> None:
     if isinstance(ended, dg.ExecuteInProcessResult):
         run_id = ended.run_id
@@ -90,7 +91,7 @@ def tell(
     with dg.build_run_status_sensor_context(
         "notify_run_failure", ended, instance, run, resources={"notifier": notifier}
     ) as context:
-        notify_run_failure(context)
+        sensor(context)
 
 
 def test_a_failed_run_is_told_with_its_innermost_error(inbox: Inbox, instance: dg.DagsterInstance) -> None:
@@ -202,6 +203,111 @@ def test_what_fails_again_after_a_success_or_on_another_day_is_told_again(
     assert told == [True, False] * 3
 
 
+# Lines
+
+
+ETCH = line_like("etch", notify=("etch_team", "nobody_yet"))
+
+
+@dg.asset(key=["etch", "training", "breaks"])
+def etch_breaks() -> None:
+    raise ValueError("no wafers")
+
+
+@dg.job(name="etch__train")
+def etch_trains() -> None:
+    fail()
+
+
+class Platform:
+    """Two lines, of which one has a receiver of its own."""
+
+    def __init__(self, instance: dg.DagsterInstance, everybody: Inbox, etch: Inbox, max_per_hour: int = 20) -> None:
+        self.instance, self.lines = instance, {"secom": LINE, "etch": ETCH}
+        self.notifier = Notifier(
+            NotificationSettings(
+                urls=(SecretStr(everybody.url),),
+                receivers={"etch_team": SecretStr(etch.url)},
+                max_per_hour=max_per_hour,
+            )
+        )
+
+    def fail(self, asset: dg.AssetsDefinition | None = None, job: dg.JobDefinition = break_down) -> None:
+        """Let a run over an asset fail, or else one of a job."""
+        tell_of = run_failure_sensor(self.lines)
+        if asset is None:
+            config = broken_config("no wafers")
+            ended = job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
+        else:
+            implicit = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+            ended = implicit.execute_in_process(
+                instance=self.instance, asset_selection=[asset.key], raise_on_error=False
+            )
+        tell(self.instance, ended, self.notifier, sensor=tell_of)
+
+    def quarantine(self, line: Line) -> None:
+        """Let a file of a line be refused."""
+        feed = line.feed("training")
+        refuse(self.instance, "a.csv", {"bad_name": 1}, feed=feed)
+        Quarantine(self.instance, self.notifier, feed, line).tick()
+
+
+@pytest.fixture
+def etch_inbox() -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        yield inbox
+
+
+def test_what_happens_on_a_line_is_told_to_its_receivers_and_all_else_to_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    platform.fail(etch_breaks)
+    platform.fail(job=etch_trains)
+    platform.quarantine(ETCH)
+    assert etch_inbox.titles == [
+        "Run failed: etch/training/breaks",
+        "Run failed: etch__train",
+        "etch: 1 training file in quarantine",
+    ]
+    assert inbox.titles == []
+    platform.quarantine(LINE)
+    platform.fail()
+    assert inbox.titles == ["secom: 1 training file in quarantine", "Run failed: break_down"]
+    assert len(etch_inbox.titles) == 3
+
+
+def test_a_line_whose_receivers_have_no_address_tells_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    platform.lines["etch"] = line_like("etch", notify=("nobody_yet",))
+    platform.fail(etch_breaks)
+    assert inbox.titles == ["Run failed: etch/training/breaks"]
+    assert etch_inbox.titles == []
+
+
+def test_a_line_that_is_not_declared_any_more_tells_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    del platform.lines["etch"]
+    platform.fail(etch_breaks)
+    assert inbox.titles == ["Run failed: etch/training/breaks"]
+
+
+def test_a_line_that_floods_silences_no_other_line_and_not_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox, max_per_hour=1)
+    platform.fail(etch_breaks)
+    platform.fail(job=etch_trains)
+    assert etch_inbox.titles == ["Run failed: etch/training/breaks"], "one an hour"
+    platform.quarantine(LINE)
+    platform.fail()
+    assert inbox.titles == ["secom: 1 training file in quarantine", "Run failed: break_down"]
+
+
 # Quarantine
 
 
@@ -221,8 +327,10 @@ def refuse(
 class Quarantine:
     """The sensor of a feed, ticking as the daemon makes it: a tick that fails leaves the cursor."""
 
-    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: LineFeed = TRAINING) -> None:
-        self.sensor = notify_quarantine(LINE, feed)
+    def __init__(
+        self, instance: dg.DagsterInstance, notifier: Notifier, feed: LineFeed = TRAINING, line: Line = LINE
+    ) -> None:
+        self.sensor = notify_quarantine(line, feed)
         self.instance = instance
         self.notifier = notifier
         self.cursor: str | None = None

@@ -26,15 +26,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def ended(
-    instance: dg.DagsterInstance, status: dg.DagsterRunStatus, root: str | None = None, **resources: object
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus,
+    root: str | None = None,
+    job: str = "secom__train",
+    **resources: object,
 ) -> dg.RunStatusSensorContext:
     """Record a run that has ended so; return what the sensors are told of it."""
-    run = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=status, root_run_id=root, parent_run_id=root)
+    run = dg.DagsterRun(job, run_id=str(uuid4()), status=status, root_run_id=root, parent_run_id=root)
     instance.add_run(run)
     kind = ENDS[status][1]
     return dg.build_run_status_sensor_context(
         sensor_name="a sensor",
-        dagster_event=dg.DagsterEvent(kind.value, "secom__train", message="It has ended."),
+        dagster_event=dg.DagsterEvent(kind.value, job, message="It has ended."),
         dagster_instance=instance,
         dagster_run=run,
         resources=resources,
@@ -56,6 +60,26 @@ def test_the_mlflow_run_ends_as_the_run_did(
     (sensor,) = [item for item in RUN_SENSORS if item.name == f"close_mlflow_run_on_{status.value.lower()}"]
     sensor(context)
     assert client.get_run(run.run_id).info.status == ENDS[status][0]
+
+
+def test_the_mlflow_run_of_any_line_ends_and_no_other_one(
+    instance: dg.DagsterInstance, platform_settings: Settings
+) -> None:
+    from mlflow import MlflowClient
+
+    client, contexts, runs = MlflowClient(platform_settings.mlflow.tracking_uri), {}, {}
+    for line in ("secom", "etch"):
+        contexts[line] = ended(
+            instance, dg.DagsterRunStatus.SUCCESS, job=f"{line}__train", tracking=Tracking(platform_settings)
+        )
+        with LineTracking(platform_settings, line).run(contexts[line].dagster_run) as run:
+            runs[line] = run.run_id
+    (sensor,) = [item for item in RUN_SENSORS if item.name == "close_mlflow_run_on_success"]
+    sensor(contexts["etch"])
+    assert {line: client.get_run(run).info.status for line, run in runs.items()} == {
+        "secom": "RUNNING",
+        "etch": "FINISHED",
+    }
 
 
 def test_what_a_successful_run_handed_on_is_deleted_and_its_results_stay(
