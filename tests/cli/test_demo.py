@@ -19,6 +19,7 @@ from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
 from schemas.loader import Feed
+from tests.feeds import PREDICTION, TRAINING
 from tests.shell import WAFER, wafer
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import prediction_key, report_key, validated_key
@@ -66,7 +67,7 @@ def killed(demo: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     with subprocess.Popen([WAFER, *demo], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "✓ training/model_bundle" in line:
+            if "✓ secom/training/model_bundle" in line:
                 break
         process.send_signal(signal.SIGKILL)
     LocalServices(Settings(state_dir=state)).down()
@@ -118,13 +119,13 @@ def test_what_was_lost_is_made_again(
 
     with LocalServices(Settings(state_dir=state)) as settings:
         s3, wafers = S3Store(settings), WaferStore(settings)
-        for feed, count in (("training", FILES), ("prediction", TO_SCORE)):
+        for feed, count in ((TRAINING, FILES), (PREDICTION, TO_SCORE)):
             accepted = [item.batch for item in wafers.batches(feed, "accepted")]
             assert len(accepted) == count
             assert all(s3.exists(s3.lake, validated_key(feed, batch)) for batch in accepted)
-        scored = PredictionStore(settings).scored()
+        scored = PredictionStore(settings).scored("secom")
         assert len(scored) == TO_SCORE
-        assert all(s3.exists(s3.lake, key(batch)) for batch in scored for key in (prediction_key, report_key))
+        assert all(s3.exists(s3.lake, key("secom", batch)) for batch in scored for key in (prediction_key, report_key))
         tracking = LineTracking(settings, "secom")
         champion = tracking.version(CHAMPION)
         assert champion is not None

@@ -20,7 +20,7 @@ from wafer_assets.cli import main
         "serve",
         "upload {batches}",
         "ingest",
-        "secom__train",
+        "train",
         "score",
         "quarantine list",
         "quarantine show a.csv",

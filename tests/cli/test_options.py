@@ -117,7 +117,7 @@ def test_two_values_for_one_hyperparameter_are_refused(folder: Path) -> None:
         ["models", "promote", "1", "--reason", " "],
         ["models", "rollback", "--reason", ""],
         ["models", "rollback", "--reason", "x", "--to", "-1"],
-        ["secom__predict", "nothing.csv"],
+        ["predict", "nothing.csv"],
         ["predict", "--version", "0", "x.csv"],
         ["report"],
         ["trace"],
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(folder: Path, out: str, m
     Path("dangling").symlink_to("nowhere")
     Path("wafer.csv").write_text("x")
     require_refused(folder, ["simulate", "--out", out], "--out", message)
-    require_refused(folder, ["secom__predict", "wafer.csv", "--out", out], "--out", message)
+    require_refused(folder, ["predict", "wafer.csv", "--out", out], "--out", message)
     assert Path("file").read_text() == "x"
 
 
@@ -185,7 +185,7 @@ def test_results_take_the_place_of_no_file_that_was_scored_and_not_of_one_anothe
     for place in ("a", "b"):
         Path(place).mkdir()
         Path(place, "wafer.csv").write_text(place)
-    require_refused(folder, ["secom__predict", "a/wafer.csv", "--out", "a"], "would be lost")
-    require_refused(folder, ["secom__predict", "a/wafer.csv", "--out", "b/../a"], "would be lost")
-    require_refused(folder, ["secom__predict", "a/wafer.csv", "b/wafer.csv", "--out", "c"], "two results")
+    require_refused(folder, ["predict", "a/wafer.csv", "--out", "a"], "would be lost")
+    require_refused(folder, ["predict", "a/wafer.csv", "--out", "b/../a"], "would be lost")
+    require_refused(folder, ["predict", "a/wafer.csv", "b/wafer.csv", "--out", "c"], "two results")
     assert Path("a/wafer.csv").read_text() == "a"

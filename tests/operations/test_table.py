@@ -61,7 +61,14 @@ def test_a_contract_that_wants_more_than_a_stored_batch_has_names_the_batch_and_
     with pytest.raises(StaleBatchError) as error:
         update_table(WaferTableStore(s3, "secom"), mongo, BatchSchema.of(GROWN, "training"))
     assert error.value.code == "stale_batch"
-    for words in (FIRST, "contract 1.0", "contract 1.1", "Sensor-591", "`wafer ingest --line secom --from", "line.yaml"):
+    for words in (
+        FIRST,
+        "contract 1.0",
+        "contract 1.1",
+        "Sensor-591",
+        "`wafer ingest --line secom --from",
+        "line.yaml",
+    ):
         assert words in str(error.value)
 
 
