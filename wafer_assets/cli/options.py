@@ -19,14 +19,13 @@ def declared_line(name: str, declared: "Lines | None" = None) -> "Line":
     Raises
     ------
     click.ClickException
-        It cannot be read; or, as a usage error, there is none.
+        It cannot be read, or there is none.
     """
     declared = declared or declared_lines()
     if name in declared.lines:
         return declared.lines[name]
-    if errors := [str(error) for error in declared.errors if error.line == name]:
-        raise click.ClickException("\n".join(errors))
-    raise click.BadParameter(f"there is no line {name!r}; there are {', '.join(declared.lines)}.")
+    errors = [str(error) for error in declared.errors if error.line == name]
+    raise click.ClickException("\n".join(errors) or _unknown(name, declared))
 
 
 def declared_lines() -> "Lines":
@@ -36,9 +35,15 @@ def declared_lines() -> "Lines":
     return load_lines(load_settings().lines)
 
 
+def _unknown(name: str, declared: "Lines") -> str:
+    return f"There is no line {name!r}; there are {', '.join(declared.lines)}."
+
+
 def _line(_: click.Context, __: click.Parameter, name: str | None) -> "Line":
     declared = declared_lines()
     if name is not None:
+        if name not in {*declared.lines, *(error.line for error in declared.errors)}:
+            raise click.BadParameter(_unknown(name, declared))
         return declared_line(name, declared)
     if len(declared.lines) == 1 and not declared.errors:
         return next(iter(declared.lines.values()))
