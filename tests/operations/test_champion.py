@@ -1,13 +1,16 @@
 """Who predicts: promotions and rollbacks by hand, and what each leaves in the books."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from resources.mlflow import CHAMPION, BundleUnusableError, LineTracking
-from resources.promotions import PromotionLog
+from resources.promotions import Promotion, PromotionAction, PromotionLog
 from tests.assets.test_champion import challenge, current
 from wafer_assets.operations.champion import (
     ChampionChangedError,
     PromotionRefusedError,
+    against_rule,
     earlier_champions,
     promote,
     require_champion,
@@ -102,3 +105,37 @@ def test_a_comparison_with_a_champion_that_is_no_more_decides_nothing(
     promote(tracking, log, versions[2], by="me", reason="by hand", figures={})
     with pytest.raises(ChampionChangedError, match="the champion, version 1, which now is version 3"):
         require_champion(tracking, versions[1], compared_with)
+
+
+def decided(action: PromotionAction, version: int, run: str | None) -> Promotion:
+    """Return a decision as it is written down; `run` is None where a person decided."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    return Promotion(
+        at=now,
+        action=action,
+        model="m",
+        version=version,
+        previous=None,
+        by="x",
+        reason="y",
+        figures={},
+        dagster_run_id=run,
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "against"),
+    [
+        pytest.param([decided("promote", 1, "run")], False, id="by the rule"),
+        pytest.param([decided("promote", 1, None)], False, id="by hand and never judged"),
+        pytest.param([decided("keep", 1, "run"), decided("promote", 1, None)], True, id="by hand, refused before"),
+        pytest.param([decided("keep", 2, "run"), decided("promote", 1, None)], False, id="another was refused"),
+        pytest.param(
+            [decided("keep", 1, "a"), decided("promote", 1, None), decided("promote", 1, "b")], False, id="passed since"
+        ),
+    ],
+)
+def test_a_version_that_the_rule_refused_and_a_person_promoted_is_known(
+    history: list[Promotion], against: bool
+) -> None:
+    assert against_rule(history, 1) is against
