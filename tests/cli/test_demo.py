@@ -161,7 +161,14 @@ def test_a_second_line_is_run_beside_the_first_and_changes_nothing_of_it(
     state = tmp_path / "state"
     copy(finished[0], state)
     monkeypatch.setenv("WAFER_LINES", str(Path(__file__).parents[1] / "lines"))
-    demo = ["demo", "--line", "metal_etch", ETCH / "training_batches", "--predict", ETCH / "prediction_batches"]
+    demo: list[str | Path] = [
+        "demo",
+        "--line",
+        "metal_etch",
+        ETCH / "training_batches",
+        "--predict",
+        ETCH / "prediction_batches",
+    ]
     first = wafer(state, *demo, seconds=600)
     # It has too few faults for a model to be promoted by itself, so that a person must.
     assert first.returncode == 1, first.stderr

@@ -227,7 +227,7 @@ def test_every_command_but_those_about_the_platform_takes_a_line() -> None:
 
 
 def parsed_line(*arguments: str) -> str:
-    return train.make_context("train", [*arguments]).params["line"].name
+    return str(train.make_context("train", [*arguments]).params["line"].name)
 
 
 def test_the_only_line_is_meant_where_none_is_named(folder: Path) -> None:  # noqa: ARG001
