@@ -22,6 +22,7 @@ import click
 import psutil
 
 from benchmarks.report import Figure, Goal, report
+from schemas.loader import load_schema
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wafer_assets.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+TRAINING = load_schema("training").line_feed
 DROPS = (1, 100, 2_000)
 PATIENCE_SECONDS = 1_800
 GOALS = {1: 75, 2_000: 480}
@@ -305,7 +307,7 @@ def tick(known: int) -> list[Figure]:
             context = dg.build_sensor_context(
                 instance=instance, cursor=cursor, resources={"s3": store, "wafers": WaferStore(settings)}
             )
-            result = repository.get_sensor_def("land_training_batches").evaluate_tick(context)
+            result = repository.get_sensor_def("secom__land_training_batches").evaluate_tick(context)
             cursor = result.cursor
             times.setdefault("landing, first tick" if not times else "landing", time.perf_counter() - began)
         automation = dg.evaluate_automation_conditions(defs, instance)

@@ -18,7 +18,9 @@ from unittest.mock import patch
 import click
 
 from benchmarks.report import Figure, Goal, Meter, report
+from schemas.loader import load_schema
 
+TRAINING = load_schema("training").line_feed
 SIZES = (100, 500, 2_000)
 SECONDS_PER_FILE = 0.15
 MEMORY_GROWTH = 1.25

@@ -14,6 +14,9 @@ import click
 
 from benchmarks.report import Figure, Goal, Meter, report
 from jobs.pod_sizes import MARGIN, STEPS
+from schemas.loader import load_schema
+
+TRAINING = load_schema("training").line_feed
 
 # In the order in which they run: a step, and the assets that it makes.
 STEPS_OF_TRAIN = {

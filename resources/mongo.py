@@ -365,7 +365,9 @@ class WaferStore(MongoStore):
     def remove_line(self, line: str) -> None:
         """Delete all wafers and batches of a line, and what is known of the files that could not be stored."""
         for kind in FEEDS:
-            self._database[f"{line}_{kind}_wafers"].drop()
+            documents = f"{line}_{kind}_wafers"
+            self._database[documents].drop()  # with its indexes
+            self._indexed.discard(documents)
         for collection in (self._manifests, self._failures):
             collection.delete_many({"line": line})
 

@@ -138,7 +138,8 @@ class PredictionStore(MongoStore):
 
     def remove_line(self, line: str) -> None:
         """Delete all predictions of a line."""
-        self._database[f"{line}_predictions"].drop()
+        self._database[f"{line}_predictions"].drop()  # with its indexes
+        self._indexed.discard(line)
         self._database["scored_batches"].delete_many({"line": line})
 
     def _predictions(self, line: str) -> BatchDocuments:

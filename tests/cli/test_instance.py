@@ -50,18 +50,18 @@ def test_a_run_makes_the_assets_that_are_wanted_with_the_config_it_is_given(sett
         result = run_job(settings, instance, "secom__ingest_training", assets=[ledger])
         assert result.success
         made = [event.asset_key for event in result.all_events if event.is_step_materialization]
-        failed = run_job(settings, instance, "secom__train", resources={"model": {"config": {"seed": 7}}})
+        failed = run_job(settings, instance, "secom__train", resources={"secom__model": {"config": {"seed": 7}}})
         run = instance.get_run_by_id(failed.run_id)
     assert made == [ledger]
     assert run is not None
-    assert run.run_config["resources"] == {"model": {"config": {"seed": 7}}}
+    assert run.run_config["resources"] == {"secom__model": {"config": {"seed": 7}}}
     assert (failed.success, run.status) == (False, dg.DagsterRunStatus.FAILURE)
 
 
 def test_where_runs_are_pods_none_is_recorded(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state", executor="kubernetes")
     with open_instance(settings) as instance:
-        with pytest.raises(RunsArePodsError, match="Start train in the Dagster UI") as error:
+        with pytest.raises(RunsArePodsError, match="Start secom__train in the Dagster UI") as error:
             run_job(settings, instance, "secom__train")
         assert instance.get_runs_count() == 0
     assert error.value.code == "runs_are_pods"

@@ -78,7 +78,7 @@ def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platf
     champion = LineTracking(settings, "secom").version(CHAMPION)
     assert champion is not None
     assert champion.version == 1
-    history = PromotionLog(settings).history(settings.mlflow.model_name)
+    history = PromotionLog(settings).history(settings.mlflow.of("secom").model_name)
     assert [(record.action, record.by, record.reason) for record in history] == [
         ("promote", "engineer", "The first [of many]."),
         ("promote", "engineer", "It finds more."),

@@ -40,7 +40,7 @@ def test_where_no_batch_is_known_there_is_none_to_score_again() -> None:
 
 def test_predict_without_a_champion_says_what_to_do(platform: Settings, files: list[Path]) -> None:
     assert LineTracking(platform, "secom").aliases() == {}
-    result = run("secom__predict", str(files[0]))
+    result = run("predict", str(files[0]))
     assert result.exit_code == 1
     assert "wafer train" in result.output
 
@@ -51,14 +51,14 @@ def test_files_are_scored_without_dagster_and_bad_ones_named(
     promote_one(platform)
     bad = tmp_path / "wafer_31022020_250000.csv"
     bad.write_bytes(files[0].read_bytes())
-    result = run("secom__predict", *map(str, [*files, bad]), "--out", str(tmp_path / "scored"))
+    result = run("predict", *map(str, [*files, bad]), "--out", str(tmp_path / "scored"))
     assert result.exit_code == 1
     assert "1 of 3 files break the contract" in result.output
     for file in files:
         assert len(pd.read_csv(tmp_path / "scored" / file.name)) == 10
         assert b"<html" in (tmp_path / "scored" / f"{file.stem}.html").read_bytes()
 
-    printed = wafer(platform.state_dir, "secom__predict", files[0])
+    printed = wafer(platform.state_dir, "predict", files[0])
     assert printed.stdout == (tmp_path / "scored" / files[0].name).read_text()
 
 
@@ -82,7 +82,7 @@ def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: 
     assert run("ingest", "--feed", "prediction").exit_code == 0
     scored = run("score")
     assert scored.exit_code == 0, scored.output
-    assert set(PredictionStore(platform).scored()) == {file.name for file in files}
+    assert set(PredictionStore(platform).scored("secom")) == {file.name for file in files}
     assert "No batch waits" in run("score").output
     assert (run("score", "--all").exit_code, run("score", "--from", "x.csv").exit_code) == (0, 2)
 

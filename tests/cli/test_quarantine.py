@@ -9,7 +9,7 @@ import pytest
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
-from tests.feeds import TRAINING
+from tests.feeds import LINE, TRAINING, line_like
 from tests.landing import land
 from tests.shell import call, require_documented
 from tests.stored import frame_of
@@ -76,12 +76,12 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
 def refused(stores: Settings) -> str:
     """A file that a narrower contract refused, because of a sensor that may be empty by now."""
     schema = load_schema("training")
-    sensor, *others = schema.optional_columns
-    narrower = schema.model_copy(update={"optional_columns": tuple(others)})
+    sensor = schema.optional_columns[0]
+    narrower = line_like(LINE.name, sensors={name: told for name, told in LINE.sensors.items() if name != sensor})
     (batch,) = simulate_batches(1, 6, feed="training", schema=schema, seed=2)
     frame = pd.read_csv(io.BytesIO(batch.content))
     frame[sensor] = None
-    defs = build_defs(stores, {"training": narrower, "prediction": load_schema("prediction")})
+    defs = build_defs(stores, [narrower])
     with open_instance(stores) as instance:
         tags = land(stores, instance, {batch.name: frame.to_csv(index=False).encode()})
         assert defs.resolve_job_def("secom__ingest_training").execute_in_process(instance=instance, tags=tags).success

@@ -19,7 +19,7 @@ def test_batches_are_run_over_in_as_many_runs_as_they_have_gaps(stores: Settings
 
         def runs(between: tuple[str, ...] = ()) -> int:
             before = instance.get_runs_count()
-            run_batches(stores, instance, TRAINING, "secom__ingest_training", [BATCHES[0], BATCHES[2]], between)
+            run_batches(stores, instance, TRAINING, "ingest_training", [BATCHES[0], BATCHES[2]], between)
             return instance.get_runs_count() - before
 
         assert runs() == 2

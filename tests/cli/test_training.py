@@ -13,7 +13,7 @@ from wafer_assets.settings import Settings
 
 def parsed(*overrides: str) -> object:
     arguments = [f"--set={override}" for override in overrides]
-    return train.make_context("secom__train", arguments).params["model"]
+    return train.make_context("train", arguments).params["model"]
 
 
 def test_hyperparameters_are_numbers_or_null_by_name() -> None:
@@ -33,13 +33,13 @@ def test_where_runs_are_pods_the_command_line_starts_none(settings: Settings, mo
     use(settings, monkeypatch)
     monkeypatch.setenv("WAFER_ENVIRONMENT", "production")
     monkeypatch.setenv("WAFER_EXECUTOR", "kubernetes")
-    refused = call("secom__train")
+    refused = call("train")
     assert refused.exit_code == 1
-    assert "Start train in the Dagster UI" in refused.output
+    assert "Start secom__train in the Dagster UI" in refused.output
 
 
 def test_without_services_it_says_so_and_names_no_step_that_was_left_out() -> None:
-    refused = call("secom__train")
+    refused = call("train")
     assert refused.exit_code == 1
     assert "wafer services up" in refused.output
     assert "Dependencies for step" not in refused.output

@@ -86,7 +86,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def version_of(tracking: Tracking, seed: int) -> BundleVersion:
+def version_of(tracking: LineTracking, seed: int) -> BundleVersion:
     """Return the version whose run was made with this seed."""
     import mlflow
 
@@ -100,14 +100,14 @@ def test_trainings_that_do_not_see_each_other_do_not_mix(wafers: Settings, tmp_p
     # Two laptops on the same stores: neither sees the runs of the other.
     other = wafers.model_copy(update={"state_dir": tmp_path / "other"})
     model = {"config": FAST | {"n_components": 20, "seed": 2}}
-    resources = {"model": model, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
+    resources = {"secom__model": model, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
     first = train(wafers, n_components=3, seed=1)
     with stopped_while_it_evaluates(first), open_instance(other) as instance:
         assert run_job(other, instance, "secom__train", resources=resources).success
     ended(first)
 
     tracking, log = LineTracking(wafers, "secom"), PromotionLog(wafers)
-    decisions = log.history(wafers.mlflow.model_name)
+    decisions = log.history(tracking.settings.model_name)
     assert len(decisions) == 2
     for seed, components in ((1, 3), (2, 20)):
         version = version_of(tracking, seed)
@@ -136,7 +136,7 @@ from wafer_assets.settings import load_settings
 from wafer_assets.cli.turns import turn_to_train
 
 settings = load_settings()
-with open_instance(settings) as instance, turn_to_train(settings, instance, "11111111-0000"):
+with open_instance(settings) as instance, turn_to_train(settings, instance, "secom", "11111111-0000"):
     print("begun", flush=True)
     sys.stdin.read()
 """
@@ -183,7 +183,7 @@ def test_the_next_training_begins_when_the_process_of_the_one_before_is_gone(
     settings, begun = Settings(state_dir=tmp_path / "state"), Event()
 
     def begin() -> None:
-        with turn_to_train(settings, instance, "22222222-0000"):
+        with turn_to_train(settings, instance, "secom", "22222222-0000"):
             begun.set()
 
     waiting = Thread(target=begin)
@@ -216,13 +216,13 @@ def test_a_training_of_the_daemon_is_waited_for_while_there_is_a_daemon(
     recorded(instance, "secom__train", daemon=False)
     ingestion = recorded(instance, "secom__ingest_training", daemon=True)
     run = recorded(instance, "secom__train", daemon=True)
-    with turn_to_train(settings, instance, "none"):
+    with turn_to_train(settings, instance, "secom", "none"):
         pass
     instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", None))
     begun = Event()
 
     def begin() -> None:
-        with turn_to_train(settings, instance, "none"):
+        with turn_to_train(settings, instance, "secom", "none"):
             begun.set()
 
     waiting = Thread(target=begin)

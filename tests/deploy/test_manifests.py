@@ -1009,8 +1009,8 @@ def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_ver
     logs = values["computeLogManager"]["config"]["s3ComputeLogManager"]
     landing, lake = settings["WAFER_S3__LANDING_BUCKET"], settings["WAFER_S3__LAKE_BUCKET"]
     objects = {"GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"}
-    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("training", "prediction", "runs")}
-    runs |= {("GetObject", f"{landing}/{feed}/*") for feed in ("training", "prediction")}
+    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("*/training", "*/prediction", "runs")}
+    runs |= {("GetObject", f"{landing}/*/{feed}/*") for feed in ("training", "prediction")}
     of_logs = {(action, f"{logs['bucket']}/{logs['prefix']}/*") for action in objects}
     expected = {
         "wafer-runs": runs | of_logs | {("ListBucket", bucket) for bucket in (landing, lake, logs["bucket"])},

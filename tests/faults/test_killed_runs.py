@@ -55,7 +55,7 @@ def stored(stored_once: Settings, tmp_path: Path) -> Settings:
 @contextmanager
 def training(settings: Settings, until: str = "secom/training/elbow") -> Iterator[subprocess.Popen[str]]:
     """Run `wafer train` in a process of its own; yields it once it has said something."""
-    command = [str(Path(sys.executable).with_name("wafer")), "secom__train"]
+    command = [str(Path(sys.executable).with_name("wafer")), "train"]
     environment = {**os.environ, **environment_of(settings)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -75,7 +75,7 @@ def mlflow_end(settings: Settings) -> str:
     """Return the state of the only MLflow run of a platform that is not nested."""
     assert settings.mlflow.tracking_uri is not None
     client = MlflowClient(settings.mlflow.tracking_uri)
-    experiment = client.get_experiment_by_name(settings.mlflow.experiment)
+    experiment = client.get_experiment_by_name(settings.mlflow.of("secom").experiment)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -123,7 +123,7 @@ def test_the_daemon_ends_a_killed_run_and_tells_people(stored: Settings) -> None
             with training(stored):
                 wait_until(watched, seconds=240, look_every=0.5)
             wait_until(lambda: inbox.titles and mlflow_end(stored) == "FAILED", seconds=240, look_every=0.5)
-        assert inbox.titles == ["Run failed: train"]
+        assert inbox.titles == ["Run failed: secom__train"]
         assert PROCESS_IS_GONE in inbox.bodies[0]
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.FAILURE

@@ -29,6 +29,7 @@ import json, resource
 import dagster as dg
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
+from schemas.loader import load_schema
 from wafer_assets.definitions import build_defs
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.operations.landing import take_up
@@ -37,12 +38,12 @@ from wafer_assets.settings import load_settings
 settings = load_settings()
 s3 = S3Store(settings)
 with open_instance(settings) as instance:
-    (only,) = take_up(instance, TRAINING, s3, WaferStore(settings))
+    (only,) = take_up(instance, load_schema("training").line_feed, s3, WaferStore(settings))
     ingested = run_job(settings, instance, "secom__ingest_training", tags=only.tags).success
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
     table = job.get_subset(asset_selection={dg.AssetKey(["secom", "training", "wafer_table"])})
     merged = table.execute_in_process(instance=instance)
-    (event,) = merged.asset_materializations_for_node("training__wafer_table")
+    (event,) = merged.asset_materializations_for_node("secom__training__wafer_table")
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps([ingested, event.metadata["dagster/row_count"].value, memory]))
 """

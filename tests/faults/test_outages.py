@@ -49,6 +49,7 @@ from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.operations.ingestion import ingest_batch
 from wafer_assets.operations.landing import take_up
 from wafer_assets.operations.ranges import batch_ranges
+from wafer_assets.partitions import partitions_name
 from wafer_assets.settings import AutomationSettings, Settings
 
 pytestmark = pytest.mark.services
@@ -98,7 +99,7 @@ def require_invariants(settings: Settings, files: Files) -> None:
     kept = [s3.list_objects(s3.lake, f"secom/training/{kind}_batches/") for kind in ("validated", "quarantined")]
     assert {item.key for items in kept for item in items} == {
         *(validated_key(TRAINING, batch) for batch in frames),
-        *(f"{quarantine_folder('training', batch)}{name}" for batch in refused for name in (batch, "reasons.json")),
+        *(f"{quarantine_folder(TRAINING, batch)}{name}" for batch in refused for name in (batch, "reasons.json")),
     }
     for batch in refused:
         folder = quarantine_folder(TRAINING, batch)
@@ -126,7 +127,7 @@ def sweep_in_an_hour(settings: Settings) -> None:
 
 def count_of_wafers(settings: Settings) -> int:
     with database(settings) as mongo:
-        return mongo["training_wafers"].count_documents({})
+        return mongo["secom_training_wafers"].count_documents({})
 
 
 @contextmanager
@@ -564,7 +565,7 @@ def test_a_file_replaced_while_it_is_ingested_gets_the_outcome_of_one_version(
         assert frame_hash(frame_of(platform.mongo, TRAINING, name)) == manifest.sha256
     else:
         assert [dict(reason) for reason in manifest.reasons] == [reason.as_dict() for reason in verdict.reasons]
-        assert direct.get(direct.lake, f"{quarantine_folder('training', name)}{name}") == version
+        assert direct.get(direct.lake, f"{quarantine_folder(TRAINING, name)}{name}") == version
 
     if version != second:
         assert succeeded(platform.ingest(through_proxy))

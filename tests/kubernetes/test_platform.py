@@ -34,6 +34,7 @@ from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import sensor_readings
 from wafer_assets.keys import landing_key, training_key
 from wafer_assets.operations.facts import latest_metadata
+from wafer_assets.partitions import partitions_name
 from wafer_assets.settings import Settings
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
@@ -97,7 +98,8 @@ def test_every_step_has_a_pod_of_its_own_size(platform: Platform, first_run: str
     for pod in pods:
         (container,) = pod.spec.containers
         (step,) = [item.value for item in container.env if item.name == "DAGSTER_RUN_STEP_KEY"]
-        size = STEPS.get(step.rpartition(".")[2].partition("[")[0], SMALL)
+        name = step.rpartition(".")[2].partition("[")[0]
+        size = STEPS.get(name.removeprefix("secom__"), SMALL)
         assert parse_quantity(container.resources.limits["memory"]) == size.memory_mib * 2**20
         assert parse_quantity(container.resources.requests["cpu"]) == Decimal(str(size.cpu))
         assert container.security_context.read_only_root_filesystem
@@ -126,7 +128,7 @@ def test_a_run_keeps_its_image_while_the_code_location_has_the_next(platform: Pl
 
 
 def one_batch(platform: Platform) -> dict[str, str]:
-    key = platform.instance.get_dynamic_partitions("training_batches")[0]
+    key = platform.instance.get_dynamic_partitions(partitions_name(TRAINING))[0]
     return {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": key}
 
 
@@ -142,7 +144,7 @@ def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platfor
         (retry, retry.step_retry_data.error),
         (failure, failure.step_failure_data.error),
     ):
-        assert event.step_key == "training__wafer_table"
+        assert event.step_key == "secom__training__wafer_table"
         assert "OOMKilled: it passed its memory limit 120Mi" in str(reason)
     assert len(platform.cluster.pods_of(run_id, STEP)) == 2
 
@@ -168,7 +170,7 @@ def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(pl
     s3 = S3Store(platform.settings)
     assert len(s3.list_objects(s3.lake, "secom/training/validated_batches/")) == len(before) + 30
     # The pool has one place, which the dead run no longer holds, or the second run would wait still.
-    assert platform.instance.event_log_storage.get_concurrency_info("training_ingestion").slot_count == 1
+    assert platform.instance.event_log_storage.get_concurrency_info("secom__training_ingestion").slot_count == 1
 
 
 def followers(platform: Platform, run_id: str) -> list[str]:
@@ -191,7 +193,9 @@ def test_a_step_that_no_node_has_room_for_says_so(platform: Platform) -> None:
     run_id = platform.launch(
         "secom__train", config={"execution": {"config": {"memory_mib": {"training__wafer_table": 10**9}}}}
     )
-    wait_for("word of it", lambda: "training__wafer_table waits: no node has room" in platform.messages(run_id), 60)
+    wait_for(
+        "word of it", lambda: "secom__training__wafer_table waits: no node has room" in platform.messages(run_id), 60
+    )
     platform.client.terminate_run(run_id)
     assert platform.finished(run_id) == CANCELED
 
@@ -218,7 +222,7 @@ def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform)
 
 def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform: Platform, first_run: str) -> None:
     assert platform.status(first_run) == SUCCESS
-    champion = Tracking(platform.settings).version("champion")
+    champion = LineTracking(platform.settings, "secom").version("champion")
     assert champion is not None
     wafers = sensor_readings(simulate_table(20, seed=5))
     pod = platform.deploy_beside("wafer-scoring", {})
@@ -232,7 +236,7 @@ def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform:
     assert answer.status_code == 200, answer.text
     rows = answer.json()["predictions"]
     assert {row["bundle_version"] for row in rows} == {champion.version}
-    bundle = load(Tracking(platform.settings).content_of(champion))
+    bundle = load(LineTracking(platform.settings, "secom").content_of(champion))
     assert [row["probability"] for row in rows] == pytest.approx(bundle.model.predict_proba(wafers)[:, 1].tolist())
 
 
@@ -324,7 +328,7 @@ def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Pla
     s3, store = S3Store(platform.settings), WaferStore(platform.settings)
     before = {run.run_id for run in platform.instance.get_runs()}
     s3.put(s3.landing, landing_key(TRAINING, batch.name), batch.content)
-    platform.start_sensors("land_training_batches", "ingest_new_batches")
+    platform.start_sensors("secom__land_training_batches", "secom__ingest_new_batches")
     wait_for("its records", lambda: batch.name in {item.batch for item in store.batches(TRAINING, "accepted")}, 150)
     started = {run.run_id for run in platform.instance.get_runs()} - before
     assert any(platform.cluster.pods_of(run_id) for run_id in started)

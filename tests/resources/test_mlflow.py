@@ -224,6 +224,46 @@ def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: LineTr
     assert client.get_run(after.run_id).data.tags["dagster_root_run_id"] == first.run_id
 
 
+def test_every_line_has_an_experiment_and_a_model_of_its_own(
+    platform_settings: Settings, platform: Tracking, client: "MlflowClient"
+) -> None:
+    names = platform_settings.mlflow
+    versions = {}
+    for line in ("secom", "metal_etch"):
+        tracking = platform.of(line)
+        assert tracking.settings.experiment == f"{names.experiment}-{line}"
+        with tracking.run(dagster_run(f"{line}__train")) as run:
+            versions[line] = tracking.register_bundle(run, line.encode(), sensors=["Sensor-1"], tags={})
+        (found,) = all_runs(client, tracking)
+        assert found.info.run_id == run.run_id
+    assert {line: (item.name, item.version) for line, item in versions.items()} == {
+        line: (f"{names.model_name}-{line}", 1) for line in ("secom", "metal_etch")
+    }
+    # What one line promotes says nothing about the other, whose versions it does not see.
+    platform.of("secom").set_alias(CHAMPION, versions["secom"])
+    assert platform.of("metal_etch").version(CHAMPION) is None
+    assert platform.of("metal_etch").versions() == [versions["metal_etch"]]
+    assert platform.of("metal_etch").content_of(versions["metal_etch"]) == b"metal_etch"
+
+
+def test_the_end_of_a_run_closes_that_of_its_line_and_no_other(platform: Tracking, client: "MlflowClient") -> None:
+    runs = {line: dagster_run(f"{line}__train") for line in ("secom", "metal_etch", "removed_since")}
+    left_open = []
+    for line, run in runs.items():
+        with platform.of(line).run(run) as tracked:
+            left_open.append(tracked.nested("cluster 0/xgboost"))
+            left_open[-1].__enter__()
+
+    def statuses() -> dict[str, set[str]]:
+        return {line: {found.info.status for found in all_runs(client, platform.of(line))} for line in runs}
+
+    platform.close(runs["metal_etch"].run_id, DagsterRunStatus.FAILURE)
+    assert statuses() == {"secom": {"RUNNING"}, "metal_etch": {"FAILED"}, "removed_since": {"RUNNING"}}
+    # Nobody need know of which line a run was, or whether that is declared still.
+    platform.close(runs["removed_since"].run_id, DagsterRunStatus.SUCCESS)
+    assert statuses() == {"secom": {"RUNNING"}, "metal_etch": {"FAILED"}, "removed_since": {"FINISHED"}}
+
+
 def test_one_process_serves_several_dagster_runs_one_after_the_other(
     tracking: LineTracking, client: "MlflowClient"
 ) -> None:

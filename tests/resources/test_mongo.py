@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from pymongo import MongoClient
 
-from resources.mongo import BatchNotFoundError, StoredBatch, WaferStore
+from resources.mongo import BatchFailure, BatchNotFoundError, StoredBatch, WaferStore
 from resources.s3 import StoredObject
 from schemas.lines import LineFeed
-from tests.feeds import PREDICTION, TRAINING
+from tests.feeds import PREDICTION, TRAINING, line_like
 from tests.stored import frame_of
 from wafer_assets.settings import NotConfiguredError, Settings
 
@@ -50,6 +50,74 @@ def test_a_batch_comes_back_exactly(mongo: WaferStore, feed: LineFeed) -> None:
     found = frame_of(mongo, feed, "a.csv")
     pd.testing.assert_frame_equal(found, frame, check_exact=True)
     assert np.signbit(found["Sensor-1"].to_numpy()[0])
+
+
+def test_what_is_no_sensor_comes_back_beside_the_frame(mongo: WaferStore, settings: Settings) -> None:
+    frame = batch(3)
+    frame.insert(1, "order", [3.0, 1.0, 0.1 + 0.2])
+    context = pd.DataFrame(
+        {"Tool": ["ETCH-3", None, "ETCH-4"], "Slot": [1.0, 2.0, np.nan], "Note": [None, None, None]}, dtype=object
+    )
+    mongo.replace_batch(TRAINING, "a.csv", frame, SOURCE, sha256="0", context=context)
+    stored = mongo.read(TRAINING, "a.csv")
+    assert stored.frame is not None
+    assert stored.context is not None
+    pd.testing.assert_frame_equal(stored.frame, frame, check_exact=True)
+    found = [{name: value for name, value in row.items() if pd.notna(value)} for _, row in stored.context.iterrows()]
+    assert found == [{"Tool": "ETCH-3", "Slot": 1.0}, {"Slot": 2.0}, {"Tool": "ETCH-4"}]
+    assert "Note" not in stored.context, "nothing is known of a column that is empty throughout"
+    assert settings.mongo.uri is not None
+    with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+        wafers = client[settings.mongo.database]["secom_training_wafers"]
+        assert wafers.count_documents({"context.Tool": "ETCH-3"}) == 1
+        assert wafers.count_documents({"order": {"$lt": 2}}) == 2
+
+
+def test_batches_of_one_name_in_two_lines_are_kept_apart(mongo: WaferStore) -> None:
+    other = line_like("other").feed("training")
+    ours, theirs = batch(4, seed=1), batch(5, seed=2)
+    mongo.replace_batch(TRAINING, "a.csv", ours, SOURCE, sha256="1")
+    mongo.replace_batch(other, "a.csv", theirs, SOURCE, sha256="2")
+    mongo.quarantine_batch(other, "b.csv", REASONS, SOURCE)
+    pd.testing.assert_frame_equal(frame_of(mongo, TRAINING, "a.csv"), ours)
+    pd.testing.assert_frame_equal(frame_of(mongo, other, "a.csv"), theirs)
+    assert [item.batch for item in mongo.batches(TRAINING)] == ["a.csv"]
+    assert [item.batch for item in mongo.batches(other)] == ["a.csv", "b.csv"]
+
+
+def test_a_line_that_is_removed_leaves_nothing_and_takes_nothing_of_another_along(mongo: WaferStore) -> None:
+    assert mongo.lines() == []
+    other = line_like("other").feed("training")
+    for feed in (TRAINING, other):
+        mongo.replace_batch(feed, "a.csv", batch(4), SOURCE, sha256="1")
+        mongo.note_failure(failure(feed))
+    mongo.quarantine_batch(line_like("third").feed("prediction"), "b.csv", REASONS, SOURCE)
+    assert mongo.lines() == ["other", "secom", "third"]
+
+    mongo.remove_line("other")
+    assert mongo.lines() == ["secom", "third"]
+    assert mongo.batches(other) == []
+    assert mongo.failures(other) == []
+    assert "other_training_wafers" not in mongo._database.list_collection_names()
+    assert len(frame_of(mongo, TRAINING, "a.csv")) == 4
+    assert [item.batch for item in mongo.failures(TRAINING)] == ["late.csv"]
+
+    # And the line may come back, with the indexes that make it quick.
+    mongo.replace_batch(other, "a.csv", batch(4), SOURCE, sha256="1")
+    assert len(frame_of(mongo, other, "a.csv")) == 4
+    assert {"batch_1", "wafer_1"} <= set(mongo._database["other_training_wafers"].index_information())
+
+
+def failure(feed: LineFeed) -> BatchFailure:
+    return BatchFailure(
+        line=feed.line,
+        feed=feed.kind,
+        batch="late.csv",
+        etag="etag",
+        code_version="1",
+        reason="It is too large.",
+        failed_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def test_a_manifest_says_what_was_stored(mongo: WaferStore) -> None:

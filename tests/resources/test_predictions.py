@@ -8,7 +8,8 @@ import pytest
 from resources.mongo import WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import StoredObject
-from tests.feeds import PREDICTION
+from schemas.lines import LineFeed
+from tests.feeds import PREDICTION, line_like
 from tests.stored import predictions_of
 from wafer_assets.settings import Settings
 
@@ -20,15 +21,15 @@ def predictions(settings: Settings) -> PredictionStore:
     return PredictionStore(settings)
 
 
-def accept(mongo: WaferStore, sha256: str, batch: str = "a.csv") -> None:
+def accept(mongo: WaferStore, sha256: str, batch: str = "a.csv", feed: LineFeed = PREDICTION) -> None:
     """Let a batch of two wafers be accepted."""
     frame = pd.DataFrame({"wafer": ["Wafer-2", "Wafer-1"], "Sensor-1": [1.0, 2.0]})
-    mongo.replace_batch(PREDICTION, batch, frame, SOURCE, sha256=sha256)
+    mongo.replace_batch(feed, batch, frame, SOURCE, sha256=sha256)
 
 
-def scored(sha256: str, version: int = 1, batch: str = "a.csv") -> ScoredBatch:
+def scored(sha256: str, version: int = 1, batch: str = "a.csv", line: str = "secom") -> ScoredBatch:
     return ScoredBatch(
-        line="secom",
+        line=line,
         batch=batch,
         sha256=sha256,
         wafers=2,
@@ -106,6 +107,30 @@ def test_only_the_predictions_of_a_batch_in_quarantine_are_withdrawn(
     predictions.withdraw("secom", "a.csv")
     assert predictions.scored("secom") == {}
     assert predictions.of_wafer("secom", "Wafer-1") == []
+
+
+def test_predictions_of_one_name_in_two_lines_are_kept_apart(mongo: WaferStore, predictions: PredictionStore) -> None:
+    other = line_like("other").feed("prediction")
+    accept(mongo, "ours")
+    accept(mongo, "theirs", feed=other)
+    predictions.replace(scored("ours"), rows(0.1), lambda: None)
+    with pytest.raises(BatchReplacedError):
+        predictions.replace(scored("ours", line="other"), rows(0.2), lambda: None)
+    predictions.replace(scored("theirs", version=7, line="other"), rows(0.2), lambda: None)
+
+    assert predictions.scored("secom") == {"a.csv": scored("ours")}
+    assert predictions.scored("other") == {"a.csv": scored("theirs", version=7, line="other")}
+    assert [item["probability"] for item in predictions.of_wafer("secom", "Wafer-1")] == [0.1]
+    assert [item["probability"] for item in predictions_of(predictions, "a.csv", "other")] == [0.2, 0.2]
+
+    predictions.remove_line("other")
+    assert predictions.scored("other") == {}
+    assert predictions.of_wafer("other", "Wafer-1") == []
+    assert predictions.scored("secom") == {"a.csv": scored("ours")}
+    assert len(predictions_of(predictions, "a.csv")) == 2
+    # And the line may come back.
+    predictions.replace(scored("theirs", line="other"), rows(0.3), lambda: None)
+    assert [item["probability"] for item in predictions.of_wafer("other", "Wafer-1")] == [0.3]
 
 
 def test_the_version_of_predictions_follows_from_bundle_and_wafers() -> None:

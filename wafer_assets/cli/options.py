@@ -13,20 +13,19 @@ if TYPE_CHECKING:
     from schemas.lines import Line, Lines
 
 
-def declared_line(name: str) -> "Line":
-    """Return the line of that name.
+def declared_line(name: str, declared: "Lines | None" = None) -> "Line":
+    """Return the line of that name, of all that are declared.
 
     Raises
     ------
     click.ClickException
         It cannot be read, or there is none.
     """
-    declared = declared_lines()
+    declared = declared or declared_lines()
     if name in declared.lines:
         return declared.lines[name]
     errors = [str(error) for error in declared.errors if error.line == name]
-    known = ", ".join(declared.lines)
-    raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
+    raise click.ClickException("\n".join(errors) or _unknown(name, declared))
 
 
 def declared_lines() -> "Lines":
@@ -36,13 +35,20 @@ def declared_lines() -> "Lines":
     return load_lines(load_settings().lines)
 
 
+def _unknown(name: str, declared: "Lines") -> str:
+    return f"There is no line {name!r}; there are {', '.join(declared.lines)}."
+
+
 def _line(_: click.Context, __: click.Parameter, name: str | None) -> "Line":
-    if name is not None:
-        return declared_line(name)
     declared = declared_lines()
-    if len(declared.lines) + len(declared.errors) > 1:
-        raise click.UsageError(f"Say with --line which line is meant: {', '.join(declared.lines)}.")
-    return next(iter(declared.lines.values()))
+    if name is not None:
+        if name not in {*declared.lines, *(error.line for error in declared.errors)}:
+            raise click.BadParameter(_unknown(name, declared))
+        return declared_line(name, declared)
+    if len(declared.lines) == 1 and not declared.errors:
+        return next(iter(declared.lines.values()))
+    asked = f"Say with --line which line is meant: {', '.join(declared.lines)}."
+    raise click.UsageError("\n".join([asked, *map(str, declared.errors)]))
 
 
 line_option = click.option(
