@@ -79,7 +79,8 @@ def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> No
 def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
     promote_one(platform)
     assert run("upload", "--feed", "prediction", *map(str, files)).exit_code == 0
-    assert run("ingest", "--feed", "prediction").exit_code == 0
+    ingested = run("ingest", "--feed", "prediction")
+    assert ingested.exit_code == 0, ingested.output
     scored = run("score")
     assert scored.exit_code == 0, scored.output
     assert set(PredictionStore(platform).scored("secom")) == {file.name for file in files}
