@@ -72,8 +72,8 @@ class PromotionLog(MongoStore):
                 continue
             return
 
-    def remove(self, model: str) -> None:
-        """Delete all decisions on a registered model."""
+    def remove_line(self, model: str) -> None:
+        """Delete all decisions on the model of a line that is removed as a whole."""
         self._database["promotions"].delete_many({"model": model})
 
     def history(self, model: str) -> list[Promotion]:

@@ -32,7 +32,7 @@ DECLARATION = "line.yaml"
 IDENTIFIER = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
 LONGEST_NAME = 32
 # Prefixes in the buckets that belong to no line.
-RESERVED_NAMES = frozenset({*FEEDS, "runs"})
+RESERVED_NAMES = frozenset({*FEEDS, "runs", "mlflow"})
 # Names that batch frames and wafer tables have for what is no sensor.
 RESERVED_COLUMNS = frozenset({"wafer", "batch", "faulty", "order"})
 # Safe as a document id, in a path, in a log line and in a spreadsheet, where = + - @ would start a formula.

@@ -204,7 +204,7 @@ class LineStores:
             for batch in self._instance.get_dynamic_partitions(partitions_name(feed)):
                 self._instance.delete_dynamic_partition(partitions_name(feed), batch)
         self._tracking.remove_line()
-        self._promotions.remove(self._tracking.settings.model_name)
+        self._promotions.remove_line(self._tracking.settings.model_name)
         for key in stored.kept:
             self._s3.delete(self._s3.lake, key)
         self._predictions.remove_line(self._name)
