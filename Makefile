@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WAFER := $(BIN)/wafer
 PYTEST := $(BIN)/pytest --numprocesses=3 --dist=worksteal
+LINE ?=
 BATCHES ?=
 PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -26,11 +27,11 @@ $(VENV)/.ready: locks/uv.txt locks/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder> and PREDICT=<folder>.
-	@$(WAFER) demo $(BATCHES) $(if $(PREDICT),--predict $(PREDICT))
+demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder> and PREDICT=<folder>; LINE=<name>.
+	@$(WAFER) demo $(if $(LINE),--line $(LINE)) $(BATCHES) $(if $(PREDICT),--predict $(PREDICT))
 
-serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its port.
-	@$(WAFER) serve $(if $(PORT),--port $(PORT))
+serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its port, LINE=<name> says whose.
+	@$(WAFER) serve $(if $(LINE),--line $(LINE)) $(if $(PORT),--port $(PORT))
 
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from tests.chart import BASE, EKS, ROOT, load_values
 from tests.conftest import use
 from wafer_assets.settings import Settings, load_settings
@@ -897,8 +897,8 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
 
 def promoted(settings: Settings) -> BundleVersion:
     """Register a version that is not the first one, and make it the champion."""
-    tracking = Tracking(settings)
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+    tracking = LineTracking(settings, "secom")
+    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
     tracking.set_alias(CHAMPION, version)
     return version
@@ -1009,8 +1009,8 @@ def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_ver
     logs = values["computeLogManager"]["config"]["s3ComputeLogManager"]
     landing, lake = settings["WAFER_S3__LANDING_BUCKET"], settings["WAFER_S3__LAKE_BUCKET"]
     objects = {"GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"}
-    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("training", "prediction", "runs")}
-    runs |= {("GetObject", f"{landing}/{feed}/*") for feed in ("training", "prediction")}
+    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("*/training", "*/prediction", "runs")}
+    runs |= {("GetObject", f"{landing}/*/{feed}/*") for feed in ("training", "prediction")}
     of_logs = {(action, f"{logs['bucket']}/{logs['prefix']}/*") for action in objects}
     expected = {
         "wafer-runs": runs | of_logs | {("ListBucket", bucket) for bucket in (landing, lake, logs["bucket"])},

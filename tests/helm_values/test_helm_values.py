@@ -68,7 +68,7 @@ def run_pod(launcher: K8sRunLauncher) -> V1Job:
 
 
 def job_of(launcher: K8sRunLauncher, step: dict[str, Any]) -> V1Job:
-    run = DagsterRun(job_name="train", run_id="4fd0a1a6-9f3c-4f5c-a5a5-5a8a5a3b2f10")
+    run = DagsterRun(job_name="secom__train", run_id="4fd0a1a6-9f3c-4f5c-a5a5-5a8a5a3b2f10")
     context = K8sContainerContext.create_for_run(run, launcher, include_run_tags=False)
     context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(step)))
     return construct_dagster_k8s_job(
