@@ -2,14 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INFRA := .venv-infra
 WAFER := $(BIN)/wafer
 PYTEST := $(BIN)/pytest --numprocesses=3 --dist=worksteal
+LINE ?=
 BATCHES ?=
 PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean
+.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
+	state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,17 +29,17 @@ $(VENV)/.ready: locks/uv.txt locks/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder> and PREDICT=<folder>.
-	@$(WAFER) demo $(BATCHES) $(if $(PREDICT),--predict $(PREDICT))
+demo: setup ## Run everything once on simulated files, or on those of BATCHES=<folder> and PREDICT=<folder>; LINE=<name>.
+	@$(WAFER) demo $(if $(LINE),--line $(LINE)) $(BATCHES) $(if $(PREDICT),--predict $(PREDICT))
 
-serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its port.
-	@$(WAFER) serve $(if $(PORT),--port $(PORT))
+serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its port, LINE=<name> says whose.
+	@$(WAFER) serve $(if $(LINE),--line $(LINE)) $(if $(PORT),--port $(PORT))
 
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))
 
 check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
-	@$(PYTEST) -m 'not services and not slow' $(ARGS)
+	@$(PYTEST) -m 'not services and not slow and not infra' $(ARGS)
 
 test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; eight minutes.
 
@@ -51,7 +54,7 @@ validate: setup
 	@$(BIN)/dagster definitions validate
 
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
-	@$(PYTEST) -m 'not slow' $(ARGS)
+	@$(PYTEST) -m 'not slow and not infra' $(ARGS)
 
 test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
 	@$(PYTEST) --numprocesses=2 -m slow $(ARGS)
@@ -65,6 +68,52 @@ image: setup ## Build the platform's container image, unless nothing in it has c
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag
 
+# One file of deploy/terraform/environments is one environment; the runbook says what each of these does.
+infra = @$(BIN)/python -m deploy.infra $(1) $(if $(ENV),'$(ENV)',$(error Say which environment: make $(1) ENV=dev or ENV=production)) $(ARGS)
+
+state: setup ## Make the bucket of Terraform's state; ENV=<environment>, as for all of these.
+	$(call infra,state)
+
+plan: setup ## Show what apply would change.
+	$(call infra,plan)
+
+apply: setup ## Make or change everything of an environment, from the network to Argo CD.
+	$(call infra,apply)
+
+drift: setup ## Tell what is not as the code says; ends with 2 where something is.
+	$(call infra,drift)
+
+# Differences are what it is for: only a plan that could not be made is a failure.
+infra-plan: setup ## Write what is not as the code says, in every environment, to build/terraform-plan.txt.
+	@mkdir -p build && rm -f build/terraform-plan.txt
+	@for environment in $(or $(ENV),dev production); do \
+	  $(BIN)/python -m deploy.infra drift $$environment >> build/terraform-plan.txt 2>&1 || test $$? = 2 || { cat build/terraform-plan.txt; exit 1; }; \
+	done; cat build/terraform-plan.txt
+
+secrets: setup ## Fill the secrets that have no value yet.
+	$(call infra,secrets)
+
+databases: setup ## Make roles and databases in PostgreSQL; ARGS='--tag <tag of the image>'.
+	$(call infra,databases)
+
+render: setup ## Write what Terraform made to where Helm and kustomize read it.
+	$(call infra,render)
+
+sweep: setup ## List what is left in the account, service by service.
+	$(call infra,sweep)
+
+destroy: setup ## Destroy an environment, after asking.
+	$(call infra,destroy)
+
+$(INFRA)/.ready: $(VENV)/.ready locks/infra.txt
+	@echo 'Setting up $(INFRA), once ...' >&2
+	@$(PYTHON) -m venv --clear $(INFRA)
+	@$(BIN)/uv pip sync --quiet --python $(INFRA)/bin/python --require-hashes locks/infra.txt
+	@touch $@
+
+infra-check: $(INFRA)/.ready ## Test all of the infrastructure that can be tested without AWS; TERRAFORM_KIT=<folder>.
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/deploy/infra -rs $(ARGS)
+
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
 
@@ -75,7 +124,8 @@ lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt pyproject.toml -o locks/runtime.txt
+	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/infra.in -o locks/infra.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down
-	@rm -rf .wafer $(VENV)
+	@rm -rf .wafer $(VENV) $(INFRA)

@@ -7,10 +7,10 @@ added to. It holds for the very file that somebody looked at: another one of the
 from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from resources.mongo import STORED_FEED, MongoStore
-from schemas.loader import Feed
+from resources.mongo import MongoStore
+from schemas.lines import Feed, LineFeed
 
 
 class Release(BaseModel):
@@ -20,7 +20,7 @@ class Release(BaseModel):
     ----------
     at
         When, UTC.
-    feed, batch, etag
+    line, feed, batch, etag
         The file that was released.
     by
         Who decided.
@@ -30,10 +30,11 @@ class Release(BaseModel):
         The reasons why it had been held, one mapping each.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
     at: datetime
-    feed: Feed = Field(alias=STORED_FEED)
+    line: str
+    feed: Feed
     batch: str
     etag: str
     by: str
@@ -46,10 +47,10 @@ class ReleaseLog(MongoStore):
 
     def append(self, record: Release) -> None:
         """Add a release as the latest."""
-        self._append("releases", record.model_dump(by_alias=True))
+        self._append("releases", record.model_dump())
 
-    def history(self, feed: Feed, batch: str | None = None) -> list[Release]:
+    def history(self, feed: LineFeed, batch: str | None = None) -> list[Release]:
         """Return all releases of a feed, or those of one batch, oldest first."""
-        wanted = {STORED_FEED: feed} if batch is None else {STORED_FEED: feed, "batch": batch}
+        wanted = {"line": feed.line, "feed": feed.kind} | ({} if batch is None else {"batch": batch})
         found = self._database["releases"].find(wanted, {"_id": False})
         return sorted((Release(**document) for document in found), key=lambda release: release.at)

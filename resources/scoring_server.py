@@ -29,7 +29,7 @@ from mlflow.exceptions import MlflowException
 
 from resources.adapters import mlflow as adapter
 from resources.champion import NoChampionError, load_bundle
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from schemas.loader import load_schema
 from wafer_assets.domain.preprocessing import WrongSensors, select_columns
 from wafer_assets.domain.scoring import Bundle, score
@@ -50,7 +50,7 @@ _WAFER = "wafer"
 _FORMATS = "No table of wafers. Send CSV with a header, or JSON with dataframe_split or dataframe_records."
 _NUMBERS = frozenset({float, int, type(None)})
 # All workers serve the version that `serve` found, even one that starts again after the champion has changed.
-_VERSION_VARIABLE = "WAFER_SERVED_VERSION"
+_LINE_VARIABLE, _VERSION_VARIABLE = "WAFER_SERVED_LINE", "WAFER_SERVED_VERSION"
 # Requests are the parallel work. A pool of threads for the trees of one wafer only takes the other worker's core.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _STOP_SECONDS = 10.0
@@ -307,7 +307,7 @@ def app() -> FastAPI:
     BundleUnusableError
         The champion's file cannot be read.
     """
-    tracking = Tracking(load_settings())
+    tracking = LineTracking(load_settings(), os.environ[_LINE_VARIABLE])
     number = os.environ.get(_VERSION_VARIABLE)
     version = tracking.get_version(int(number)) if number else champion(tracking)
     bundle = load_bundle(tracking, version)
@@ -317,7 +317,7 @@ def app() -> FastAPI:
     return scoring_app(served)
 
 
-def champion(tracking: Tracking) -> BundleVersion:
+def champion(tracking: LineTracking) -> BundleVersion:
     """Return the version that a server started now would serve.
 
     Raises
@@ -332,16 +332,21 @@ def champion(tracking: Tracking) -> BundleVersion:
 
 
 def serve(
-    settings: MLflowSettings, version: BundleVersion, port: int = PORT, workers: int = WORKERS, host: str = HOST
+    settings: MLflowSettings,
+    line: str,
+    version: BundleVersion,
+    port: int = PORT,
+    workers: int = WORKERS,
+    host: str = HOST,
 ) -> int:
-    """Serve a version until asked to end, and return the exit code of the server.
+    """Serve a version of a line's model until asked to end, and return the exit code of the server.
 
     Ctrl-C, where it arrives as KeyboardInterrupt, ends the server with all its workers, and is no failure.
     """
     # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its workers.
     with subprocess.Popen(
         command(port, workers, host),
-        env=environment(settings, version),
+        env=environment(settings, line, version),
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
@@ -367,7 +372,7 @@ def command(port: int = PORT, workers: int = WORKERS, host: str = HOST) -> list[
     ]
 
 
-def environment(settings: MLflowSettings, version: BundleVersion) -> dict[str, str]:
+def environment(settings: MLflowSettings, line: str, version: BundleVersion) -> dict[str, str]:
     """Return the variables of the server's processes."""
     password = settings.password.get_secret_value() if settings.password else None
     values = {
@@ -377,7 +382,7 @@ def environment(settings: MLflowSettings, version: BundleVersion) -> dict[str, s
         "MODEL_NAME": settings.model_name,
     }
     named = {f"WAFER_MLFLOW__{name}": value for name, value in values.items() if value}
-    return {**os.environ, **named, **_ONE_THREAD, _VERSION_VARIABLE: str(version.version)}
+    return {**os.environ, **named, **_ONE_THREAD, _LINE_VARIABLE: line, _VERSION_VARIABLE: str(version.version)}
 
 
 def _as_table(data: object) -> _Table:

@@ -11,13 +11,14 @@ from resources.mongo import WaferStore
 from resources.releases import ReleaseLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
+from tests.feeds import LINE, TRAINING, line_like
 from tests.landing import land
 from tests.shell import call, require_documented
 from tests.stored import frame_of
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
-from wafer_assets.keys import feed_key
+from wafer_assets.keys import feed_key, landing_key
 from wafer_assets.settings import Settings
 
 HOSTILE = "[/x] [bold]\x1b[31m:smile:‮"
@@ -45,7 +46,7 @@ def refuse(settings: Settings, name: str, column: str) -> None:
     rows = b"\n".join(line + b",1" if line else line for line in rest.split(b"\n"))
     content = header + b"," + column.encode() + b"\n" + rows
     store = S3Store(settings)
-    store.put(store.landing, f"training/{name}", content)
+    store.put(store.landing, f"secom/training/{name}", content)
     assert call("ingest").exit_code == 0
 
 
@@ -78,15 +79,15 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
 def refused(stores: Settings) -> str:
     """A file that a narrower contract refused, because of a sensor that may be empty by now."""
     schema = load_schema("training")
-    sensor, *others = schema.optional_columns
-    narrower = schema.model_copy(update={"optional_columns": tuple(others)})
+    sensor = schema.optional_columns[0]
+    narrower = line_like(LINE.name, sensors={name: told for name, told in LINE.sensors.items() if name != sensor})
     (batch,) = simulate_batches(1, 6, feed="training", schema=schema, seed=2)
     frame = pd.read_csv(io.BytesIO(batch.content))
     frame[sensor] = None
-    defs = build_defs(stores, {"training": narrower, "prediction": load_schema("prediction")})
+    defs = build_defs(stores, [narrower])
     with open_instance(stores) as instance:
         tags = land(stores, instance, {batch.name: frame.to_csv(index=False).encode()})
-        assert defs.resolve_job_def("ingest_training").execute_in_process(instance=instance, tags=tags).success
+        assert defs.resolve_job_def("secom__ingest_training").execute_in_process(instance=instance, tags=tags).success
     return batch.name
 
 
@@ -94,12 +95,12 @@ def test_quarantined_files_are_replayed_after_a_change_of_the_contract(stores: S
     refuse(stores, "wafer_01012020_000000.csv", "one too many")
     assert "column_empty" in call("quarantine", "list").output
     store = S3Store(stores)
-    store.delete(store.landing, f"training/{refused}")
+    store.delete(store.landing, f"secom/training/{refused}")
 
     replayed = call("quarantine", "replay", refused).output
     assert "1 files put back into the landing bucket" in replayed
     assert "1 of 1 batches are accepted now" in replayed
-    assert len(frame_of(WaferStore(stores), "training", refused)) == 6
+    assert len(frame_of(WaferStore(stores), TRAINING, refused)) == 6
     assert "Not in quarantine" in call("quarantine", "replay", refused).output
     assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output
 
@@ -108,12 +109,12 @@ def test_held_file_is_released_with_a_reason_and_ingested(stores: Settings) -> N
     (batch,) = simulate_batches(1, 30, feed="training", schema=load_schema("training"), seed=2)
     name, store = "wafer_01012020_000000.csv", S3Store(stores)
     flipped = batch.content.replace(b",-1\n", b",x\n").replace(b",1\n", b",-1\n").replace(b",x\n", b",1\n")
-    store.put(store.landing, f"training/{name}", flipped)
+    store.put(store.landing, landing_key(TRAINING, name), flipped)
     assert call("ingest").exit_code == 0
     (listed,) = json.loads(call("quarantine", "list", "--json").stdout)
     assert (listed["batch"], listed["status"], listed["codes"]) == (name, "held", ["fault_rate_implausible"])
     assert f"wafer quarantine release {name}" in call("quarantine", "show", name).stdout
-    store.delete(store.landing, f"training/{name}")
+    store.delete(store.landing, landing_key(TRAINING, name))
 
     assert call("quarantine", "release", name).exit_code == 2
     assert call("quarantine", "release", name, "--reason", " ").exit_code == 2
@@ -121,14 +122,14 @@ def test_held_file_is_released_with_a_reason_and_ingested(stores: Settings) -> N
 
     assert released.exit_code == 0, released.output
     assert "The lab confirms it." in released.output
-    assert len(frame_of(WaferStore(stores), "training", name)) == 30
+    assert len(frame_of(WaferStore(stores), TRAINING, name)) == 30
     with open_instance(stores) as instance:
-        (event,) = instance.fetch_materializations(feed_key("training", "validated_batches"), limit=1).records
+        (event,) = instance.fetch_materializations(feed_key(TRAINING, "validated_batches"), limit=1).records
     assert event.asset_materialization is not None
     warnings = event.asset_materialization.metadata["warnings"]
     assert isinstance(warnings, dg.TableMetadataValue)
     assert [warning.data["code"] for warning in warnings.records] == ["fault_rate_implausible"]
-    (record,) = ReleaseLog(stores).history("training")
+    (record,) = ReleaseLog(stores).history(TRAINING)
     assert (record.reason, record.batch) == ("The lab confirms it.", name)
     assert call("quarantine", "release", name, "--reason", "Again.").exit_code == 1
 

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from tests.chart import BASE, EKS, ROOT, load_values
 from tests.conftest import use
 from wafer_assets.settings import Settings, load_settings
@@ -43,6 +43,8 @@ KUBERNETES = "1.35"
 OUR_IMAGE = "wafer-fault-platform"
 EVERYWHERE = "0.0.0.0"
 ANYWHERE, VPC, ATLAS, API_SERVER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "172.20.0.1/32"
+# Where a pod asks its node for its role.
+ROLES = "169.254.170.23/32"
 
 # What Dagster's chart makes of the release `dagster`; two of these labels are Dagster's, as it makes the jobs itself.
 CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
@@ -201,8 +203,7 @@ def outside_the_namespace(objects: list[Object]) -> list[str]:
 
 
 def loose_images(objects: list[Object]) -> list[str]:
-    """Images without a tag of their own; ours gets it from the kustomization, and only there."""
-    tags = {image["name"]: image for image in kustomization()["images"]}
+    """Images without a tag of their own; ours gets it from the environment, and only there."""
     found = []
     for name, _, container in containers(objects):
         image, _, tag = container["image"].rpartition(":")
@@ -210,8 +211,8 @@ def loose_images(objects: list[Object]) -> list[str]:
             found.append(f"{name}: {container['image']} has no tag")
         elif tag == "latest":
             found.append(f"{name}: {container['image']}")
-        elif image == OUR_IMAGE and not (tags[image]["newName"].endswith(f"/{image}") and tags[image]["newTag"]):
-            found.append(f"{name}: the kustomization sets no tag")
+        elif image == OUR_IMAGE and tag != "set-in-kustomization":
+            found.append(f"{name}: {container['image']} is not that of the environment")
         elif image != OUR_IMAGE and not re.fullmatch(r"v\d+\.\d+\.\d+", tag):
             found.append(f"{name}: {container['image']} is not one version")
     return found
@@ -477,7 +478,6 @@ RULES: list[Rule] = [
 
 def test_the_kustomization_names_every_file() -> None:
     assert sorted(kustomization()["resources"]) == [file.name for file in files()]
-    assert [image["name"] for image in kustomization()["images"]] == [OUR_IMAGE]
 
 
 def test_no_object_comes_twice(manifests: list[Object]) -> None:
@@ -509,6 +509,7 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
     ("another namespace", outside_the_namespace, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
     ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:latest")),
     ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b")),
+    ("a tag of ours", loose_images, lambda o: container_of(o, "mlflow").update(image="wafer-fault-platform:0123abc")),
     ("no tag, but a port", loose_images, lambda o: container_of(o, "mlflow").update(image="registry:5000/b")),
     ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:v7")),
     ("root", weak_pods, lambda o: pod_of(o, "mlflow")["spec"]["securityContext"].update(runAsUser=0)),
@@ -687,10 +688,9 @@ def test_the_chart_is_as_the_manifests_take_it(values: Object) -> None:
 
 
 def test_the_chart_is_given_our_image_settings_and_secrets(values: Object, manifests: list[Object]) -> None:
-    (image,) = kustomization()["images"]
     (location,) = values["dagster-user-deployments"]["deployments"]
-    for place in (location, values["dagsterWebserver"], values["dagsterDaemon"]):
-        assert place["image"]["repository"] == image["newName"]
+    places = (location, values["dagsterWebserver"], values["dagsterDaemon"])
+    assert {place["image"]["repository"].rpartition("/")[2] for place in places} == {OUR_IMAGE}
     secrets = {item["spec"]["target"]["name"] for item in of_kind(manifests, "ExternalSecret")}
     assert values["global"]["postgresqlSecretName"] in secrets
     for place in (location, values["runLauncher"]["config"]["k8sRunLauncher"]):
@@ -833,9 +833,12 @@ def test_no_pod_has_half_a_way(manifests: list[Object]) -> None:
 @pytest.mark.parametrize(
     ("pods", "expected"),
     [
-        (["webserver", "webserver-read-only", "daemon"], {(VPC, 5432), (ANYWHERE, 443)}),
-        (["code-location", "run", "step", "wafer-console"], {(VPC, 5432), (ATLAS, 27017), (ANYWHERE, 443)}),
-        (["mlflow"], {(VPC, 5432), (ANYWHERE, 443)}),
+        (["webserver", "webserver-read-only", "daemon"], {(VPC, 5432), (ROLES, 80), (ANYWHERE, 443)}),
+        (
+            ["code-location", "run", "step", "wafer-console"],
+            {(VPC, 5432), (ATLAS, 27017), (ROLES, 80), (ANYWHERE, 443)},
+        ),
+        (["mlflow"], {(VPC, 5432), (ROLES, 80), (ANYWHERE, 443)}),
         (["migration"], {(VPC, 5432)}),
         (["wafer-scoring"], set()),
         (["wafer-scoring-champion"], {(VPC, 443), (API_SERVER, 443)}),
@@ -861,21 +864,33 @@ def test_a_pod_that_no_policy_names_is_alone(manifests: list[Object]) -> None:
 # --- what runs
 
 
+def arguments_of(objects: list[Object], name: str) -> list[str]:
+    """Arguments of a container as Kubernetes passes them: with the variables that come from settings put in."""
+    container = container_of(objects, name)
+    references = {
+        env["name"]: env["valueFrom"].get("configMapKeyRef") for env in container["env"] if "valueFrom" in env
+    }
+    known = {
+        variable: one(objects, "ConfigMap", reference["name"])["data"][reference["key"]]
+        for variable, reference in references.items()
+        if reference is not None
+    }
+    return [re.sub(r"\$\((\w+)\)", lambda named: known[named[1]], argument) for argument in container["args"]]
+
+
 def test_the_mlflow_server_takes_its_flags(manifests: list[Object]) -> None:
     from mlflow.cli import server
 
     container = container_of(manifests, "mlflow")
     assert container["command"] == ["mlflow", "server"]
-    options = server.make_context("server", list(container["args"])).params
+    options = server.make_context("server", arguments_of(manifests, "mlflow")).params
     assert (options["host"], options["port"], options["serve_artifacts"]) == (EVERYWHERE, 5000, True)
 
 
 def test_the_mlflow_server_answers_to_its_own_names_alone(manifests: list[Object]) -> None:
     from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
-    arguments = dict(
-        argument[2:].split("=", 1) for argument in container_of(manifests, "mlflow")["args"] if "=" in argument
-    )
+    arguments = dict(argument[2:].split("=", 1) for argument in arguments_of(manifests, "mlflow") if "=" in argument)
     hosts, origins = arguments["allowed-hosts"].split(","), arguments["cors-allowed-origins"].split(",")
     ours = urlsplit(one(manifests, "ConfigMap", "wafer-settings")["data"]["WAFER_MLFLOW__TRACKING_URI"]).netloc
     public = one(manifests, "Ingress", "mlflow")["spec"]["rules"][0]["host"]
@@ -897,8 +912,8 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
 
 def promoted(settings: Settings) -> BundleVersion:
     """Register a version that is not the first one, and make it the champion."""
-    tracking = Tracking(settings)
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+    tracking = LineTracking(settings, "secom")
+    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
     tracking.set_alias(CHAMPION, version)
     return version
@@ -942,7 +957,7 @@ def test_the_scoring_server_is_told_of_a_new_champion(
     ],
 )
 def test_nobody_passes_a_proxy_without_its_group(proxy: str, group: str, manifests: list[Object]) -> None:
-    arguments = container_of(manifests, proxy)["args"]
+    arguments = arguments_of(manifests, proxy)
     assert f"--allowed-group={group}" in arguments
     assert [
         argument for argument in arguments if argument.startswith(("--skip-auth", "--trusted-ip", "--api-route"))
@@ -978,6 +993,14 @@ def test_people_come_in_through_a_proxy_alone(manifests: list[Object]) -> None:
     assert {item["spec"].get("type", "ClusterIP") for item in of_kind(manifests, "Service")} == {"ClusterIP"}
 
 
+def test_the_load_balancer_listens_on_443_alone(manifests: list[Object]) -> None:
+    ports = {
+        item["metadata"]["annotations"]["alb.ingress.kubernetes.io/listen-ports"]
+        for item in of_kind(manifests, "Ingress")
+    }
+    assert [json.loads(text) for text in ports] == [[{"HTTPS": 443}]]
+
+
 # --- the runbook
 
 RUNBOOK = FOLDER.parent / "README.md"
@@ -995,40 +1018,6 @@ def run(script: str, folder: Path) -> None:
 def test_the_runbooks_commands_are_no_nonsense_to_a_shell(tmp_path: Path) -> None:
     for block in commands():
         subprocess.run(["bash", "-n"], input=block, text=True, check=True, cwd=tmp_path)  # noqa: S607
-    documents = [text for block in commands() for text in re.findall(r"<<'?EOF'?\n(.*?)\nEOF\n", block, re.DOTALL)]
-    assert [yaml.safe_load(text)["kind"] for text in documents] == ["ClusterConfig", "ClusterSecretStore"]
-
-
-def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_version(
-    values: Object, manifests: list[Object], tmp_path: Path
-) -> None:
-    (block,) = commands("policy()")
-    environment = "AWS_REGION=eu-central-1 ACCOUNT=111122223333 TAGS=x; aws() { echo arn; }; eksctl() { :; }\n"
-    run(environment + block, tmp_path)
-    settings = one(manifests, "ConfigMap", "wafer-settings")["data"]
-    logs = values["computeLogManager"]["config"]["s3ComputeLogManager"]
-    landing, lake = settings["WAFER_S3__LANDING_BUCKET"], settings["WAFER_S3__LAKE_BUCKET"]
-    objects = {"GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"}
-    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("training", "prediction", "runs")}
-    runs |= {("GetObject", f"{landing}/{feed}/*") for feed in ("training", "prediction")}
-    of_logs = {(action, f"{logs['bucket']}/{logs['prefix']}/*") for action in objects}
-    expected = {
-        "wafer-runs": runs | of_logs | {("ListBucket", bucket) for bucket in (landing, lake, logs["bucket"])},
-        "wafer-dagster": of_logs | {("ListBucket", logs["bucket"])},
-        "wafer-mlflow": {(action, f"{lake}/mlflow/*") for action in objects} | {("ListBucket", lake)},
-    }
-    for role, rights in expected.items():
-        statements = json.loads((tmp_path / f"{role}.json").read_text())["Statement"]
-        assert {
-            (action.removeprefix("s3:"), resource.removeprefix("arn:aws:s3:::"))
-            for statement in statements
-            for action in statement["Action"]
-            for resource in statement["Resource"]
-        } == rights
-    accounts = [item["metadata"] for item in of_kind(manifests, "ServiceAccount")]
-    accounts += [values["serviceAccount"], values["dagster-user-deployments"]["serviceAccount"]]
-    arns = [account["annotations"]["eks.amazonaws.com/role-arn"] for account in accounts if "annotations" in account]
-    assert {arn.rpartition("/")[2] for arn in arns} == set(expected)
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the runbook's command needs jq")
@@ -1040,11 +1029,3 @@ def test_the_runbooks_migration_of_mlflow_is_a_job(manifests: list[Object], tmp_
     job = json.loads((tmp_path / "job.json").read_text())
     kubernetes_validate.validate(job, KUBERNETES, strict=True)
     assert "mlflow db upgrade" in job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
-
-
-def test_the_runbook_names_every_placeholder(manifests: list[Object]) -> None:
-    table = RUNBOOK.read_text().partition("## Placeholders")[2].partition("\n## ")[0]
-    texts = " ".join(text for item in manifests for _, text in strings(item))
-    placeholders = set(re.findall(r"[\w.-]+\.example\.com|\d+\.\d+\.\d+\.\d+/\d+", texts)) - {ANYWHERE}
-    assert placeholders >= {"idp.example.com", VPC, ATLAS, API_SERVER}
-    assert [name for name in placeholders if f"`{name}`" not in table] == []

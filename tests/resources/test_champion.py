@@ -7,30 +7,30 @@ import dagster as dg
 import pytest
 
 from resources.champion import NoChampionError, load_bundle, load_champion
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking
 from tests.assets.test_predictions import bundle_bytes
 from wafer_assets.domain.persistence import dump
 from wafer_assets.settings import Settings
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+def tracking(platform_settings: Settings) -> LineTracking:
+    return LineTracking(platform_settings, "secom")
 
 
-def register(tracking: Tracking, content: bytes) -> BundleVersion:
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+def register(tracking: LineTracking, content: bytes) -> BundleVersion:
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(run, content, sensors=["Sensor-1"], tags={})
 
 
-def test_before_the_first_promotion_there_is_no_champion(tracking: Tracking) -> None:
+def test_before_the_first_promotion_there_is_no_champion(tracking: LineTracking) -> None:
     register(tracking, bundle_bytes(0))
     with pytest.raises(NoChampionError, match="wafer train") as error:
         load_champion(tracking)
     assert error.value.code == "no_champion"
 
 
-def test_the_champion_is_loaded_whatever_was_registered_since(tracking: Tracking) -> None:
+def test_the_champion_is_loaded_whatever_was_registered_since(tracking: LineTracking) -> None:
     first, second = register(tracking, bundle_bytes(0)), register(tracking, bundle_bytes(1))
     tracking.set_alias(CHAMPION, first)
     version, bundle = load_champion(tracking)
@@ -47,7 +47,7 @@ def test_the_champion_is_loaded_whatever_was_registered_since(tracking: Tracking
         pytest.param(lambda: dump({"a": "mapping"}), id="something else"),
     ],
 )
-def test_a_file_that_holds_no_bundle_is_unusable(tracking: Tracking, content: Callable[[], bytes]) -> None:
+def test_a_file_that_holds_no_bundle_is_unusable(tracking: LineTracking, content: Callable[[], bytes]) -> None:
     version = register(tracking, content())
     with pytest.raises(BundleUnusableError, match=f"version {version.version}"):
         load_bundle(tracking, version)

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from resources.mongo import WaferStore
 from resources.releases import Release, ReleaseLog
+from tests.feeds import PREDICTION, TRAINING
 from wafer_assets.settings import Settings
 
 
@@ -12,6 +13,7 @@ def test_releases_are_kept_in_order_and_hold_for_one_file(settings: Settings, mo
     records = [
         Release(
             at=datetime(2026, 1, day, tzinfo=UTC),
+            line="secom",
             feed="training",
             batch="wafer_28012020_051011.csv",
             etag=f"etag-{day}",
@@ -24,9 +26,9 @@ def test_releases_are_kept_in_order_and_hold_for_one_file(settings: Settings, mo
     for record in records:
         log.append(record)
 
-    assert log.history("training") == log.history("training", "wafer_28012020_051011.csv")
-    assert [record.model_dump() for record in log.history("training")] == [record.model_dump() for record in records]
-    assert log.history("prediction") == []
-    assert mongo.is_released("training", "wafer_28012020_051011.csv", "etag-2")
-    assert not mongo.is_released("training", "wafer_28012020_051011.csv", "etag-3")
-    assert not mongo.is_released("prediction", "wafer_28012020_051011.csv", "etag-2")
+    assert log.history(TRAINING) == log.history(TRAINING, "wafer_28012020_051011.csv")
+    assert [record.model_dump() for record in log.history(TRAINING)] == [record.model_dump() for record in records]
+    assert log.history(PREDICTION) == []
+    assert mongo.is_released(TRAINING, "wafer_28012020_051011.csv", "etag-2")
+    assert not mongo.is_released(TRAINING, "wafer_28012020_051011.csv", "etag-3")
+    assert not mongo.is_released(PREDICTION, "wafer_28012020_051011.csv", "etag-2")

@@ -24,9 +24,10 @@ from click.testing import CliRunner
 from dagster import DagsterRun
 
 from resources import scoring_server
+from resources.champion import NoChampionError
 from resources.local_services import free_port
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
-from resources.scoring_server import NoChampionError, ServedBundle, command, environment, scoring_app
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
+from resources.scoring_server import ServedBundle, command, environment, scoring_app
 from schemas.loader import load_schema
 from tests.stored import pyfunc_of
 from wafer_assets.cli.serve import serve
@@ -278,8 +279,8 @@ def test_the_command_explains_itself() -> None:
     assert "--workers" in result.output
 
 
-def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+def register(tracking: LineTracking, bundle: Bundle) -> BundleVersion:
+    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(
             run, dump(bundle), sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={}
         )
@@ -288,10 +289,12 @@ def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
 @contextmanager
 def running(settings: Settings) -> Iterator[int]:
     """A server of the champion with its port; at the end it is asked to end, and has left no process."""
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, "secom")
     port = free_port()
     process = subprocess.Popen(
-        command(port, 2), env=environment(settings.mlflow, scoring_server.champion(tracking)), start_new_session=True
+        command(port, 2),
+        env=environment(settings.mlflow, "secom", scoring_server.champion(tracking)),
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60
@@ -332,7 +335,7 @@ def ask(port: int, body: bytes, content_type: str) -> Any:
 def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champion(
     platform_settings: Settings, bundle: Bundle
 ) -> None:
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     with pytest.raises(NoChampionError, match="wafer train") as missing:
         scoring_server.champion(tracking)
     assert missing.value.code == "no_champion"
@@ -351,7 +354,7 @@ def test_real_servers_agree_with_the_process_and_the_pyfunc_and_take_a_new_champ
 
 
 def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings, bundle: Bundle) -> None:
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     version = register(tracking, bundle)
     port = free_port()
     seen: list[Any] = []
@@ -368,7 +371,7 @@ def test_the_command_serves_until_it_is_interrupted(platform_settings: Settings,
     thread = Thread(target=interrupt)
     before = set(psutil.Process().children(recursive=True))
     thread.start()
-    assert scoring_server.serve(platform_settings.mlflow, version, port, 1) == 0
+    assert scoring_server.serve(platform_settings.mlflow, "secom", version, port, 1) == 0
     thread.join()
     assert seen == [expected(bundle, WAFERS.head(1), version.version)]
     assert set(psutil.Process().children(recursive=True)) <= before

@@ -7,22 +7,24 @@ import click
 
 from wafer_assets.cli.console import console, output, print_json, table
 from wafer_assets.cli.help import Command
-from wafer_assets.cli.options import OutFile, OutFolder, feed_option, json_option
-from wafer_assets.settings import load_settings
+from wafer_assets.cli.options import OutFile, OutFolder, feed_option, json_option, line_option
 
 if TYPE_CHECKING:
-    from schemas.loader import BatchSchema, Feed
+    from schemas.lines import Feed, Line
+    from schemas.loader import BatchSchema
     from wafer_assets.domain.contract.judgement import Judgement
 
 
 @click.command(cls=Command)
+@line_option
 @feed_option
 @json_option
-@click.option("--line", "name", default="secom", show_default=True, help="Production line whose contract counts.")
 @click.option("--html", type=OutFile(), help="Page to write, which can be sent to the files' sender.")
 @click.option("--fix", "out", type=OutFolder(), help="Folder for repaired copies of the files that can be repaired.")
 @click.argument("files", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-def check(feed: "Feed", as_json: bool, name: str, html: Path | None, out: Path | None, files: tuple[Path, ...]) -> None:
+def check(
+    line: "Line", feed: "Feed", as_json: bool, html: Path | None, out: Path | None, files: tuple[Path, ...]
+) -> None:
     """Check FILES, or folders of them, against a line's contract; start and store nothing.
 
     It prints what would become of each file and why, a reason a mistake, and exits with 1 if one would be refused, or
@@ -39,9 +41,10 @@ def check(feed: "Feed", as_json: bool, name: str, html: Path | None, out: Path |
       wafer check --feed prediction to-score --html for-the-partner.html
       wafer check wafer_13012020_090817.csv --fix repaired
     """
+    from schemas.loader import BatchSchema
     from wafer_assets.cli.files import files_of
 
-    schema = _schema(name, feed)
+    schema = BatchSchema.of(line, feed)
     found = files_of(files)
     if out is not None:
         _require_elsewhere(found, out)
@@ -61,20 +64,6 @@ def check(feed: "Feed", as_json: bool, name: str, html: Path | None, out: Path |
     if any(counts.values()):
         words = " and ".join(f"{count} would be {verdict}" for verdict, count in counts.items() if count)
         raise click.ClickException(f"Of {len(judgements)} files, {words}.")
-
-
-def _schema(name: str, feed: "Feed") -> "BatchSchema":
-    from schemas.lines import load_lines
-    from schemas.loader import BatchSchema
-
-    declared = load_lines(load_settings().lines)
-    if name not in declared.lines:
-        errors = [str(error) for error in declared.errors if error.line == name]
-        known = ", ".join(declared.lines)
-        raise click.BadParameter(
-            "\n".join(errors) or f"there is no line {name!r}; there are {known}.", param_hint="--line"
-        )
-    return BatchSchema.of(declared.lines[name], feed)
 
 
 def _judge(file: Path, schema: "BatchSchema") -> "Judgement":

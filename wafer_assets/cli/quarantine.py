@@ -7,14 +7,14 @@ import click
 
 from wafer_assets.cli.console import console, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import Sentence, feed_option, json_option
+from wafer_assets.cli.options import Sentence, feed_option, json_option, line_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from resources.mongo import BatchManifest
-    from schemas.loader import Feed
+    from schemas.lines import Feed, Line, LineFeed
 
 _FIELDS = ("code", "row", "column", "count", "found", "remedy")
 
@@ -28,7 +28,7 @@ def quarantine() -> None:
     """
 
 
-def _quarantined(settings: Settings, feed: "Feed") -> "dict[str, BatchManifest]":
+def _quarantined(settings: Settings, feed: "LineFeed") -> "dict[str, BatchManifest]":
     from resources.mongo import WaferStore
 
     wafers = WaferStore(settings)
@@ -55,9 +55,10 @@ def _chosen(quarantined: "dict[str, BatchManifest]", names: "Iterable[str]") -> 
 
 
 @quarantine.command("list")
+@line_option
 @feed_option
 @json_option
-def list_batches(feed: "Feed", as_json: bool) -> None:
+def list_batches(line: "Line", feed: "Feed", as_json: bool) -> None:
     """List the refused and the held batches with their reasons.
 
     With --json, each has `batch`, `status` (quarantined or held), `size_bytes`, `refused_at` and `codes`, its reasons'
@@ -73,7 +74,7 @@ def list_batches(feed: "Feed", as_json: bool) -> None:
             "refused_at": item.stored_at,
             "codes": sorted({str(reason["code"]) for reason in item.reasons}),
         }
-        for item in _quarantined(load_settings(), feed).values()
+        for item in _quarantined(load_settings(), line.feed(feed)).values()
     ]
     if as_json:
         print_json(documents)
@@ -87,10 +88,11 @@ def list_batches(feed: "Feed", as_json: bool) -> None:
 
 
 @quarantine.command()
+@line_option
 @feed_option
 @json_option
 @click.argument("batch")
-def show(feed: "Feed", as_json: bool, batch: str) -> None:
+def show(line: "Line", feed: "Feed", as_json: bool, batch: str) -> None:
     """Show every reason why BATCH was refused or held.
 
     A reason names the row (the line of the file, from 1), the column, how many cells, rows or columns show the same
@@ -103,8 +105,8 @@ def show(feed: "Feed", as_json: bool, batch: str) -> None:
     from wafer_assets.partitions import batch_name
 
     settings = load_settings()
-    (manifest,) = _chosen(_quarantined(settings, feed), [batch])
-    kept_as = f"s3://{S3Store(settings).lake}/{quarantine_folder(feed, manifest.batch)}{manifest.batch}"
+    (manifest,) = _chosen(_quarantined(settings, line.feed(feed)), [batch])
+    kept_as = f"s3://{S3Store(settings).lake}/{quarantine_folder(line.feed(feed), manifest.batch)}{manifest.batch}"
     reasons, name = [_with_count(reason) for reason in manifest.reasons], batch_name(manifest.batch)
     if as_json:
         print_json({"batch": name, "status": manifest.status, "kept_as": kept_as, "reasons": reasons})
@@ -124,6 +126,7 @@ def _with_count(reason: "Mapping[str, str | int | None]") -> "dict[str, str | in
 
 
 @quarantine.command()
+@line_option
 @feed_option
 @click.argument("batch")
 @click.option(
@@ -133,7 +136,7 @@ def _with_count(reason: "Mapping[str, str | int | None]") -> "dict[str, str | in
     metavar="TEXT",
     help="Why, in a sentence; kept for good beside your name.",
 )
-def release(feed: "Feed", batch: str, reason: str) -> None:
+def release(line: "Line", feed: "Feed", batch: str, reason: str) -> None:
     """Let the held BATCH in, and ingest it.
 
     It holds for this very file: one that replaces it under the same name is judged anew.
@@ -149,13 +152,14 @@ def release(feed: "Feed", batch: str, reason: str) -> None:
     from wafer_assets.operations.releasing import release as write_down
 
     settings = load_settings()
-    name = _chosen(_quarantined(settings, feed), [batch])[0].batch
+    chosen = line.feed(feed)
+    name = _chosen(_quarantined(settings, chosen), [batch])[0].batch
     wafers = WaferStore(settings)
-    record = write_down(wafers, ReleaseLog(settings), feed, name, by=getuser(), reason=reason)
+    record = write_down(wafers, ReleaseLog(settings), chosen, name, by=getuser(), reason=reason)
     with open_instance(settings) as instance:
-        restore_quarantined(feed, [name], S3Store(settings))
-        run_batches(settings, instance, feed, f"ingest_{feed}", [name])
-    if name in _quarantined(settings, feed):
+        restore_quarantined(chosen, [name], S3Store(settings))
+        run_batches(settings, instance, chosen, f"ingest_{feed}", [name])
+    if name in _quarantined(settings, chosen):
         raise click.ClickException(
             f"{name!r} is still there: the file has changed since. `wafer quarantine show {name}` says why."
         )
@@ -163,16 +167,18 @@ def release(feed: "Feed", batch: str, reason: str) -> None:
 
 
 @quarantine.command()
+@line_option
 @feed_option
 @click.argument("batches", nargs=-1)
-def replay(feed: "Feed", batches: tuple[str, ...]) -> None:
+def replay(line: "Line", feed: "Feed", batches: tuple[str, ...]) -> None:
     """Check quarantined BATCHES again; without a name, all of them.
 
     That helps after a change of the contract. A file that has left the landing bucket is put back from the copy that
     the quarantine keeps.
     """
     settings = load_settings()
-    quarantined = _quarantined(settings, feed)
+    chosen = line.feed(feed)
+    quarantined = _quarantined(settings, chosen)
     wanted = {item.batch for item in _chosen(quarantined, batches)} or set(quarantined)
     if not wanted:
         console.print("The quarantine is empty.")
@@ -183,9 +189,9 @@ def replay(feed: "Feed", batches: tuple[str, ...]) -> None:
     from wafer_assets.operations.landing import restore_quarantined
 
     with open_instance(settings) as instance:
-        restored = restore_quarantined(feed, wanted, S3Store(settings))
+        restored = restore_quarantined(chosen, wanted, S3Store(settings))
         if restored:
             console.print(f"{len(restored)} files put back into the landing bucket.")
-        run_batches(settings, instance, feed, f"ingest_{feed}", wanted)
-        left = wanted & set(_quarantined(settings, feed))
+        run_batches(settings, instance, chosen, f"ingest_{feed}", wanted)
+        left = wanted & set(_quarantined(settings, chosen))
         console.print(f"{len(wanted) - len(left)} of {len(wanted)} batches are accepted now.")

@@ -21,7 +21,7 @@ import pyarrow.csv
 from resources.mongo import BatchFailure, BatchManifest, BatchStatus, WaferStore
 from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
 from resources.store_errors import in_short, is_outage, unless_replaced
-from schemas.loader import BatchSchema, Feed
+from schemas.loader import BatchSchema
 from wafer_assets.domain.contract import Accepted, History, Reason, check_object, find_holds, validate
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.keys import landing_key, quarantine_folder, validated_key
@@ -78,6 +78,7 @@ def ingest_batches(
         except BatchFailedError as error:
             wafers.note_failure(
                 BatchFailure(
+                    line=schema.line,
                     feed=schema.feed,
                     batch=batch,
                     etag=error.etag,
@@ -139,14 +140,14 @@ def ingest_batch(
 
 def _accepted(schema: BatchSchema, wafers: WaferStore) -> Sequence[BatchManifest]:
     """Return the line's accepted labelled batches."""
-    return [] if schema.label is None else wafers.batches(schema.feed, "accepted")
+    return [] if schema.label is None else wafers.batches(schema.line_feed, "accepted")
 
 
 def _ingest_version(
     schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore, accepted: Sequence[BatchManifest]
 ) -> BatchOutcome:
     """Ingest the version of the file that is there now."""
-    feed, name = schema.feed, batch_name(batch)
+    feed, name = schema.line_feed, batch_name(batch)
     try:
         source = s3.head(s3.landing, landing_key(feed, name))
     except InvalidKeyError:
@@ -161,7 +162,7 @@ def _ingest_version(
         raise BatchFailedError(
             source.etag,
             f"{in_short(error)}. It is tried again when the file, the contract's version or the platform's code has "
-            f"changed, or with `wafer ingest --feed {feed} --from {batch} --to {batch}`.",
+            f"changed, or with `wafer ingest --line {feed.line} --feed {feed.kind} --from {batch} --to {batch}`.",
         ) from error
 
 
@@ -182,7 +183,7 @@ def _ingest_object(
             holds = find_holds(result.frame, schema, _history(schema, batch, result.frame, others, wafers))
             return _decide(schema, batch, result, holds, source, s3, wafers)
         reasons = result.reasons
-    return BatchOutcome(_quarantine(schema.feed, batch, reasons, source, s3, wafers), reasons)
+    return BatchOutcome(_quarantine(schema, batch, reasons, source, s3, wafers), reasons)
 
 
 def _decide(
@@ -195,11 +196,11 @@ def _decide(
     wafers: WaferStore,
 ) -> BatchOutcome:
     """Accept a file that keeps the contract, unless what the line has seen speaks against it and nobody released it."""
-    if holds and not wafers.is_released(schema.feed, batch, source.etag):
-        manifest = _quarantine(schema.feed, batch, holds, source, s3, wafers, status="held")
+    if holds and not wafers.is_released(schema.line_feed, batch, source.etag):
+        manifest = _quarantine(schema, batch, holds, source, s3, wafers, status="held")
         return BatchOutcome(manifest, holds)
     warnings = (*holds, *result.warnings)
-    return BatchOutcome(_accept(schema, batch, result.frame, warnings, source, s3, wafers), warnings=warnings)
+    return BatchOutcome(_accept(schema, batch, result, warnings, source, s3, wafers), warnings=warnings)
 
 
 def _history(
@@ -211,31 +212,33 @@ def _history(
     return History(
         wafers=sum(item.wafers for item in others),
         faulty=sum(item.faulty or 0 for item in others),
-        labels=wafers.labels_of(schema.feed, frame["wafer"].tolist(), batch),
+        labels=wafers.labels_of(schema.line_feed, frame["wafer"].tolist(), batch),
     )
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
-    key = landing_key(schema.feed, batch_name(batch))
+    key = landing_key(schema.line_feed, batch_name(batch))
     objects = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
     if not objects:
         raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
     reasons = check_object(batch_name(batch), objects[0].size, schema)
-    refusal = wafers.quarantine_batch(schema.feed, batch, [reason.as_dict() for reason in reasons], objects[0])
+    refusal = wafers.quarantine_batch(
+        schema.line_feed, batch, [reason.as_dict() for reason in reasons], objects[0], schema.contract_version
+    )
     return BatchOutcome(refusal, reasons)
 
 
 def _accept(
     schema: BatchSchema,
     batch: str,
-    frame: pd.DataFrame,
+    accepted: Accepted,
     warnings: Sequence[Reason],
     source: StoredObject,
     s3: S3Store,
     wafers: WaferStore,
 ) -> BatchManifest:
-    feed = schema.feed
+    feed, frame = schema.line_feed, accepted.frame
     csv = _csv(frame)
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
     manifest = wafers.replace_batch(
@@ -245,6 +248,7 @@ def _accept(
         source,
         sha256=frame_hash(frame),
         contract_version=schema.contract_version,
+        context=accepted.context,
         warnings=[warning.as_dict() for warning in warnings],
         before_commit=lambda: s3.put(s3.lake, validated_key(feed, batch), csv),
     )
@@ -267,7 +271,7 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def _quarantine(
-    feed: Feed,
+    schema: BatchSchema,
     batch: str,
     reasons: Sequence[Reason],
     source: StoredObject,
@@ -275,12 +279,13 @@ def _quarantine(
     wafers: WaferStore,
     status: BatchStatus = "quarantined",
 ) -> BatchManifest:
+    feed = schema.line_feed
     folder = quarantine_folder(feed, batch)
     described = [reason.as_dict() for reason in reasons]
     report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": described}
     # Copied by the server: a file that is too large to be read is kept like any other.
     s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
-    manifest = wafers.quarantine_batch(feed, batch, described, source, status)
+    manifest = wafers.quarantine_batch(feed, batch, described, source, schema.contract_version, status)
     s3.delete(s3.lake, validated_key(feed, batch))
     return manifest

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from resources.mongo import WaferStore
 from resources.releases import Release, ReleaseLog
-from schemas.loader import Feed
+from schemas.lines import LineFeed
 
 
 class NotHeldError(LookupError):
@@ -16,7 +16,7 @@ class NotHeldError(LookupError):
     code = "batch_not_held"
 
 
-def release(wafers: WaferStore, log: ReleaseLog, feed: Feed, batch: str, *, by: str, reason: str) -> Release:
+def release(wafers: WaferStore, log: ReleaseLog, feed: LineFeed, batch: str, *, by: str, reason: str) -> Release:
     """Write down that a held batch may be ingested; the next ingestion of this very file accepts it.
 
     Parameters
@@ -42,11 +42,14 @@ def release(wafers: WaferStore, log: ReleaseLog, feed: Feed, batch: str, *, by: 
     """
     held = {item.batch: item for item in wafers.batches(feed, "held")}
     if batch not in held:
-        raise NotHeldError(f"{batch!r} is not held. `wafer quarantine list --feed {feed}` shows what is.")
+        raise NotHeldError(
+            f"{batch!r} is not held. `wafer quarantine list --line {feed.line} --feed {feed.kind}` shows what is."
+        )
     manifest = held[batch]
     record = Release(
         at=datetime.now(UTC),
-        feed=feed,
+        line=feed.line,
+        feed=feed.kind,
         batch=batch,
         etag=manifest.etag,
         by=by,
