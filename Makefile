@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-delivery
 WAFER := $(BIN)/wafer
 PYTEST := $(BIN)/pytest --numprocesses=3 --dist=worksteal
 BATCHES ?=
@@ -9,7 +10,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag lock clean
+.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag delivery-tools delivery-check lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,12 @@ validate: setup
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
 	@$(PYTEST) -m 'not slow' $(ARGS)
 
+test-lines: setup ## Check the contracts of the lines alone: what a change of a line's folder can break.
+	@$(PYTEST) -m 'not slow' tests/schemas tests/lines $(ARGS)
+
+test-docs: setup ## Check what pages say against the code: what a change of documentation can break.
+	@$(PYTEST) tests/deploy/test_runbook.py tests/cli/test_help.py tests/schemas/test_lines.py $(ARGS)
+
 test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
 	@$(PYTEST) --numprocesses=2 -m slow $(ARGS)
 
@@ -68,11 +75,22 @@ image-tag: setup ## Print the image's tag, which follows from its content.
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
 
+delivery-tools: $(TOOLS)/.ready ## Create .venv-delivery: what the pipeline calls and the platform never imports.
+
+$(TOOLS)/.ready: locks/delivery.txt $(VENV)/.ready
+	@$(PYTHON) -m venv --clear --without-pip $(TOOLS)
+	@$(BIN)/uv pip sync --quiet --python $(TOOLS)/bin/python --require-hashes locks/delivery.txt
+	@touch $@
+
+delivery-check: setup delivery-tools ## Try image, delivery, Argo CD's objects and hosts for real; root, as .ci/run sets it up.
+	@$(BIN)/pytest tests/delivery --timeout=900 $(ARGS)
+
 lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt pyproject.toml -o locks/runtime.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' locks/delivery.in -o locks/delivery.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down
-	@rm -rf .wafer $(VENV)
+	@rm -rf .wafer $(VENV) $(TOOLS)
