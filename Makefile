@@ -10,7 +10,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag delivery-tools delivery-check lock clean
+.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag wheel delivery-tools delivery-check lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ image: setup ## Build the platform's container image, unless nothing in it has c
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag
 
+wheel: setup ## Build the platform's package, for a host that runs it without a container.
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .
+
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
 
@@ -90,6 +93,7 @@ lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt pyproject.toml -o locks/runtime.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' locks/delivery.in -o locks/delivery.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt locks/local.in -o locks/local.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down

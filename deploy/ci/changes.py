@@ -154,13 +154,14 @@ def _exported(commit: str, repository: Path, folder: Path) -> Path:
 )
 @click.option("--previous", envvar="GIT_PREVIOUS_SUCCESSFUL_COMMIT", help="Last commit that was built well.")
 @click.option("--registry", "place", help="Where images are: docker://HOST/NAME or oci:FOLDER.")
-def command(target: str | None, previous: str | None, place: str | None) -> None:
+@click.option("--base", "on", envvar="WAFER_IMAGE_BASE", help="What the image is built on, as for `image`.")
+def command(target: str | None, previous: str | None, place: str | None, on: str | None) -> None:
     """Say what HEAD changes and what has to be done for it; also in build/plan.json.
 
     With neither --target nor --previous, or where history was rewritten, everything counts as changed.
     """
     base = base_of(f"origin/{target}" if target else None, previous)
-    plan = decide("HEAD", base, Registry(place) if place else None)
+    plan = decide("HEAD", base, Registry(place) if place else None, on=Base.named(on) if on else None)
     BUILD.mkdir(exist_ok=True)
     (BUILD / "plan.json").write_text(json.dumps(asdict(plan), indent=2) + "\n")
     click.echo(f"compared with: {base or 'nothing, so everything is new'}")

@@ -52,7 +52,7 @@ def write_sbom(archive: Path, name: str, sbom: Path) -> None:
 
 @click.command("image")
 @click.option("--registry", "place", required=True, help="Where the image goes: docker://HOST/NAME or oci:FOLDER.")
-@click.option("--base", help="`debian`, or a base by digest; the default is the Dockerfile's.")
+@click.option("--base", envvar="WAFER_IMAGE_BASE", help="`debian`, or a base by digest; else the Dockerfile's.")
 @click.option("--source", envvar="GIT_URL", help="Where the sources are, for the image's label.")
 def command(place: str, base: str | None, source: str | None) -> None:
     """Build the image unless the registry has its content, list its packages, push it, and print its digest.
