@@ -10,7 +10,6 @@ import inspect
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +32,7 @@ from resources.adapters import dagster_k8s as steps_as_pods
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from tests.chart import BASE, EKS, ROOT, load_values
 from tests.conftest import use
+from tests.deploy.runbook import RUNBOOK, block, run
 from wafer_assets.settings import Settings, load_settings
 
 Object: TypeAlias = dict[str, Any]
@@ -981,31 +981,12 @@ def test_people_come_in_through_a_proxy_alone(manifests: list[Object]) -> None:
 
 # --- the runbook
 
-RUNBOOK = FOLDER.parent / "README.md"
-
-
-def commands(containing: str = "") -> list[str]:
-    """Blocks of commands of the runbook."""
-    return [block for block in re.findall(r"```bash\n(.*?)```", RUNBOOK.read_text(), re.DOTALL) if containing in block]
-
-
-def run(script: str, folder: Path) -> None:
-    subprocess.run(["bash", "-euc", script], cwd=folder, check=True, timeout=60)  # noqa: S607
-
-
-def test_the_runbooks_commands_are_no_nonsense_to_a_shell(tmp_path: Path) -> None:
-    for block in commands():
-        subprocess.run(["bash", "-n"], input=block, text=True, check=True, cwd=tmp_path)  # noqa: S607
-    documents = [text for block in commands() for text in re.findall(r"<<'?EOF'?\n(.*?)\nEOF\n", block, re.DOTALL)]
-    assert [yaml.safe_load(text)["kind"] for text in documents] == ["ClusterConfig", "ClusterSecretStore"]
-
 
 def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_version(
     values: Object, manifests: list[Object], tmp_path: Path
 ) -> None:
-    (block,) = commands("policy()")
     environment = "AWS_REGION=eu-central-1 ACCOUNT=111122223333 TAGS=x; aws() { echo arn; }; eksctl() { :; }\n"
-    run(environment + block, tmp_path)
+    run(environment + block("policy()"), tmp_path)
     settings = one(manifests, "ConfigMap", "wafer-settings")["data"]
     logs = values["computeLogManager"]["config"]["s3ComputeLogManager"]
     landing, lake = settings["WAFER_S3__LANDING_BUCKET"], settings["WAFER_S3__LAKE_BUCKET"]
@@ -1034,10 +1015,9 @@ def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_ver
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the runbook's command needs jq")
 def test_the_runbooks_migration_of_mlflow_is_a_job(manifests: list[Object], tmp_path: Path) -> None:
-    (block,) = commands("mlflow db upgrade")
     (tmp_path / "deployment.json").write_text(json.dumps(one(manifests, "Deployment", "mlflow")))
     kubectl = 'kubectl() { case "$*" in *json) cat deployment.json;; apply*) cat > job.json;; esac; }\n'
-    run(kubectl + block, tmp_path)
+    run(kubectl + block("mlflow db upgrade"), tmp_path)
     job = json.loads((tmp_path / "job.json").read_text())
     kubernetes_validate.validate(job, KUBERNETES, strict=True)
     assert "mlflow db upgrade" in job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
