@@ -20,6 +20,7 @@ Tests = Literal["all", "lines", "documentation", "none"]
 
 _FOLDERS: dict[str, Subject] = {
     "deploy/terraform/": "infrastructure",
+    "deploy/environments/": "delivery",
     "deploy/ansible/": "hosts",
     "deploy/argocd/": "delivery",
     "deploy/manifests/": "delivery",

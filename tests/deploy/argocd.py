@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from deploy.ci.tools import FOLDER as TOOLS
+from deploy.infra.rendering import render
 from tests.chart import ROOT, load_values
+from tests.deploy.infra.test_rendering import FACTS
 
 FOLDER = ROOT / "deploy" / "argocd"
 CRDS = Path(os.environ.get("CRDS_KIT") or ROOT.parent / "shared" / "crds")
@@ -73,25 +75,37 @@ def application(environment: str, folder: Path, release: Object = RELEASE) -> Ob
     return head | made | {"metadata": made["metadata"] | {"namespace": "argocd"}}
 
 
+def laid_out(made: Object, folder: Path) -> Path:
+    """Lay the commit out as Argo CD checks it out, with the environment that Terraform made; return its root."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("terraform", "__pycache__"))
+    shutil.copytree(ROOT / "helm_values", folder / "helm_values")
+    render(made["spec"]["sources"][0]["path"].rpartition("/")[2], FACTS, folder / "deploy" / "environments")
+    return folder
+
+
 def manifests_of(made: Object, folder: Path) -> list[Object]:
     """Return what Kustomize makes of an application's first source."""
     source = made["spec"]["sources"][0]
-    shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("terraform", "__pycache__"))
-    kustomization = folder / source["path"] / "kustomization.yaml"
-    images = [re.fullmatch(r"(.+)=(.+)@(sha256:\w+)", image) for image in source["kustomize"]["images"]]
-    with kustomization.open("a") as file:
-        replaced = [{"name": image[1], "newName": image[2], "digest": image[3]} for image in images if image]
-        file.write(yaml.safe_dump({"images": replaced}))
-    command = ["kubectl", "kustomize", str(kustomization.parent)]
+    file = laid_out(made, folder) / source["path"] / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    # As `kustomize edit set image` and `edit add component` do it, which is what Argo CD calls.
+    images = {image["name"]: image for image in kustomization["images"]}
+    for image in source["kustomize"]["images"]:
+        name, new, digest = re.fullmatch(r"(.+)=(.+)@(sha256:\w+)", image).groups()  # type: ignore[union-attr]
+        images[name] = {"name": name, "newName": new, "digest": digest}
+    kustomization |= {"images": list(images.values()), "components": source["kustomize"]["components"]}
+    file.write_text(yaml.safe_dump(kustomization))
+    command = ["kubectl", "kustomize", str(file.parent)]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return list(yaml.safe_load_all(built.stdout))
 
 
-def values_of(made: Object) -> Object:
+def values_of(made: Object, folder: Path) -> Object:
     """Return the chart's values that an application's second source gives it."""
     source = made["spec"]["sources"][1]["helm"]
-    values = load_values(*(file.removeprefix("$source/") for file in source["valueFiles"]))
+    root = laid_out(made, folder)
+    values = load_values(*(root / file.removeprefix("$source/") for file in source["valueFiles"]))
     for parameter in source["parameters"]:
         *path, last = re.findall(r"[\w-]+", parameter["name"])
         place: Any = values

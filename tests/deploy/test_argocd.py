@@ -115,8 +115,8 @@ def images_in(value: object) -> Iterator[str]:
 
 
 @needs_helm
-def test_the_chart_is_given_the_digest_that_was_delivered(made: Object) -> None:
-    values = values_of(made)
+def test_the_chart_is_given_the_digest_that_was_delivered(made: Object, tmp_path: Path) -> None:
+    values = values_of(made, tmp_path)
     (location,) = values["dagster-user-deployments"]["deployments"]
     for place in (values["dagsterWebserver"], values["dagsterDaemon"], location):
         assert f"{place['image']['repository']}:{place['image']['tag']}" == OUR_IMAGE
@@ -126,8 +126,8 @@ def test_the_chart_is_given_the_digest_that_was_delivered(made: Object) -> None:
 @pytest.mark.skipif(
     CHART is None, reason=f"WAFER_DAGSTER_CHART has to be the folder of Dagster's chart {chart_version()}"
 )
-def test_the_chart_renders_as_argo_cd_renders_it(made: Object) -> None:
-    texts = helm(str(CHART), values_of(made)).values()
+def test_the_chart_renders_as_argo_cd_renders_it(made: Object, tmp_path: Path) -> None:
+    texts = helm(str(CHART), values_of(made, tmp_path)).values()
     rendered = [found for text in texts for found in yaml.safe_load_all(text) if found]
     for found in rendered:
         validate(found, "1.31", strict=True)
@@ -139,7 +139,7 @@ def test_the_chart_renders_as_argo_cd_renders_it(made: Object) -> None:
 def test_manifests_and_values_come_from_the_commit_that_was_delivered(made: Object) -> None:
     manifests, chart, delivery = made["spec"]["sources"]
     assert (manifests["targetRevision"], manifests["ref"]) == (RELEASE["revision"], "source")
-    assert (ROOT / manifests["path"] / "kustomization.yaml").exists()
+    assert manifests["path"] == f"deploy/environments/{made['metadata']['name'].removeprefix('wafer-')}"
     assert chart["targetRevision"] == RELEASE["chart"]
     assert delivery.keys() == {"repoURL", "targetRevision", "ref"}
 
@@ -251,5 +251,5 @@ def test_every_placeholder_of_an_environment_is_one_that_a_delivery_replaces_or_
     for name in ENVIRONMENTS:
         environment = yaml.safe_load((FOLDER / "environments" / f"{name}.yaml").read_text())
         assert environment["environment"] == name
-        assert environment.keys() == {"environment", "cluster", "values", *RELEASE}
-        assert (ROOT / "helm_values" / f"{environment['values']}.yaml").exists()
+        assert environment.keys() == {"environment", "cluster", *RELEASE}
+        assert (ROOT / "deploy/terraform/environments" / f"{name}.tfvars").exists()

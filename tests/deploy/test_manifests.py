@@ -32,7 +32,7 @@ from resources.adapters import dagster_k8s as steps_as_pods
 from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from tests.chart import BASE, EKS, ROOT, load_values
 from tests.conftest import use
-from tests.deploy.runbook import RUNBOOK, block, run
+from tests.deploy.runbook import block, run
 from wafer_assets.settings import Settings, load_settings
 
 Object: TypeAlias = dict[str, Any]
@@ -43,6 +43,8 @@ KUBERNETES = "1.35"
 OUR_IMAGE = "wafer-fault-platform"
 EVERYWHERE = "0.0.0.0"
 ANYWHERE, VPC, ATLAS, API_SERVER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "172.20.0.1/32"
+# Where a pod asks its node for its role.
+ROLES = "169.254.170.23/32"
 
 # What Dagster's chart makes of the release `dagster`; two of these labels are Dagster's, as it makes the jobs itself.
 CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
@@ -202,7 +204,7 @@ def outside_the_namespace(objects: list[Object]) -> list[str]:
 
 
 def loose_images(objects: list[Object]) -> list[str]:
-    """Images that are not one version; ours is said by who delivers, by its digest."""
+    """Images without a tag of their own; ours gets it from the environment, and only there."""
     found = []
     for name, _, container in containers(objects):
         if re.fullmatch(rf"\S+/{OUR_IMAGE}@sha256:[0-9a-f]{{64}}", container["image"]):
@@ -213,7 +215,7 @@ def loose_images(objects: list[Object]) -> list[str]:
         elif tag == "latest":
             found.append(f"{name}: {container['image']}")
         elif image == OUR_IMAGE and tag != "set-in-kustomization":
-            found.append(f"{name}: {container['image']} is said here, not by who delivers")
+            found.append(f"{name}: {container['image']} is not that of the environment")
         elif image != OUR_IMAGE and not re.fullmatch(r"v\d+\.\d+\.\d+", tag):
             found.append(f"{name}: {container['image']} is not one version")
     return found
@@ -479,7 +481,6 @@ RULES: list[Rule] = [
 
 def test_the_kustomization_names_every_file() -> None:
     assert sorted(kustomization()["resources"]) == [file.name for file in files()]
-    assert "images" not in kustomization()
 
 
 def test_no_object_comes_twice(manifests: list[Object]) -> None:
@@ -511,6 +512,7 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
     ("another namespace", outside_the_namespace, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
     ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:latest")),
     ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b")),
+    ("a tag of ours", loose_images, lambda o: container_of(o, "mlflow").update(image="wafer-fault-platform:0123abc")),
     ("no tag, but a port", loose_images, lambda o: container_of(o, "mlflow").update(image="registry:5000/b")),
     ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:v7")),
     ("root", weak_pods, lambda o: pod_of(o, "mlflow")["spec"]["securityContext"].update(runAsUser=0)),
@@ -690,8 +692,8 @@ def test_the_chart_is_as_the_manifests_take_it(values: Object) -> None:
 
 def test_the_chart_is_given_our_image_settings_and_secrets(values: Object, manifests: list[Object]) -> None:
     (location,) = values["dagster-user-deployments"]["deployments"]
-    for place in (location, values["dagsterWebserver"], values["dagsterDaemon"]):
-        assert place["image"]["repository"].endswith(f"/{OUR_IMAGE}")
+    places = (location, values["dagsterWebserver"], values["dagsterDaemon"])
+    assert {place["image"]["repository"].rpartition("/")[2] for place in places} == {OUR_IMAGE}
     secrets = {item["spec"]["target"]["name"] for item in of_kind(manifests, "ExternalSecret")}
     assert values["global"]["postgresqlSecretName"] in secrets
     for place in (location, values["runLauncher"]["config"]["k8sRunLauncher"]):
@@ -834,9 +836,12 @@ def test_no_pod_has_half_a_way(manifests: list[Object]) -> None:
 @pytest.mark.parametrize(
     ("pods", "expected"),
     [
-        (["webserver", "webserver-read-only", "daemon"], {(VPC, 5432), (ANYWHERE, 443)}),
-        (["code-location", "run", "step", "wafer-console"], {(VPC, 5432), (ATLAS, 27017), (ANYWHERE, 443)}),
-        (["mlflow"], {(VPC, 5432), (ANYWHERE, 443)}),
+        (["webserver", "webserver-read-only", "daemon"], {(VPC, 5432), (ROLES, 80), (ANYWHERE, 443)}),
+        (
+            ["code-location", "run", "step", "wafer-console"],
+            {(VPC, 5432), (ATLAS, 27017), (ROLES, 80), (ANYWHERE, 443)},
+        ),
+        (["mlflow"], {(VPC, 5432), (ROLES, 80), (ANYWHERE, 443)}),
         (["migration"], {(VPC, 5432)}),
         (["wafer-scoring"], set()),
         (["wafer-scoring-champion"], {(VPC, 443), (API_SERVER, 443)}),
@@ -862,21 +867,33 @@ def test_a_pod_that_no_policy_names_is_alone(manifests: list[Object]) -> None:
 # --- what runs
 
 
+def arguments_of(objects: list[Object], name: str) -> list[str]:
+    """Arguments of a container as Kubernetes passes them: with the variables that come from settings put in."""
+    container = container_of(objects, name)
+    references = {
+        env["name"]: env["valueFrom"].get("configMapKeyRef") for env in container["env"] if "valueFrom" in env
+    }
+    known = {
+        variable: one(objects, "ConfigMap", reference["name"])["data"][reference["key"]]
+        for variable, reference in references.items()
+        if reference is not None
+    }
+    return [re.sub(r"\$\((\w+)\)", lambda named: known[named[1]], argument) for argument in container["args"]]
+
+
 def test_the_mlflow_server_takes_its_flags(manifests: list[Object]) -> None:
     from mlflow.cli import server
 
     container = container_of(manifests, "mlflow")
     assert container["command"] == ["mlflow", "server"]
-    options = server.make_context("server", list(container["args"])).params
+    options = server.make_context("server", arguments_of(manifests, "mlflow")).params
     assert (options["host"], options["port"], options["serve_artifacts"]) == (EVERYWHERE, 5000, True)
 
 
 def test_the_mlflow_server_answers_to_its_own_names_alone(manifests: list[Object]) -> None:
     from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
-    arguments = dict(
-        argument[2:].split("=", 1) for argument in container_of(manifests, "mlflow")["args"] if "=" in argument
-    )
+    arguments = dict(argument[2:].split("=", 1) for argument in arguments_of(manifests, "mlflow") if "=" in argument)
     hosts, origins = arguments["allowed-hosts"].split(","), arguments["cors-allowed-origins"].split(",")
     ours = urlsplit(one(manifests, "ConfigMap", "wafer-settings")["data"]["WAFER_MLFLOW__TRACKING_URI"]).netloc
     public = one(manifests, "Ingress", "mlflow")["spec"]["rules"][0]["host"]
@@ -943,7 +960,7 @@ def test_the_scoring_server_is_told_of_a_new_champion(
     ],
 )
 def test_nobody_passes_a_proxy_without_its_group(proxy: str, group: str, manifests: list[Object]) -> None:
-    arguments = container_of(manifests, proxy)["args"]
+    arguments = arguments_of(manifests, proxy)
     assert f"--allowed-group={group}" in arguments
     assert [
         argument for argument in arguments if argument.startswith(("--skip-auth", "--trusted-ip", "--api-route"))
@@ -982,37 +999,6 @@ def test_people_come_in_through_a_proxy_alone(manifests: list[Object]) -> None:
 # --- the runbook
 
 
-def test_the_runbooks_roles_may_read_and_write_where_they_must_and_delete_no_version(
-    values: Object, manifests: list[Object], tmp_path: Path
-) -> None:
-    environment = "AWS_REGION=eu-central-1 ACCOUNT=111122223333 TAGS=x; aws() { echo arn; }; eksctl() { :; }\n"
-    run(environment + block("policy()"), tmp_path)
-    settings = one(manifests, "ConfigMap", "wafer-settings")["data"]
-    logs = values["computeLogManager"]["config"]["s3ComputeLogManager"]
-    landing, lake = settings["WAFER_S3__LANDING_BUCKET"], settings["WAFER_S3__LAKE_BUCKET"]
-    objects = {"GetObject", "PutObject", "DeleteObject", "AbortMultipartUpload"}
-    runs = {(action, f"{lake}/{folder}/*") for action in objects for folder in ("training", "prediction", "runs")}
-    runs |= {("GetObject", f"{landing}/{feed}/*") for feed in ("training", "prediction")}
-    of_logs = {(action, f"{logs['bucket']}/{logs['prefix']}/*") for action in objects}
-    expected = {
-        "wafer-runs": runs | of_logs | {("ListBucket", bucket) for bucket in (landing, lake, logs["bucket"])},
-        "wafer-dagster": of_logs | {("ListBucket", logs["bucket"])},
-        "wafer-mlflow": {(action, f"{lake}/mlflow/*") for action in objects} | {("ListBucket", lake)},
-    }
-    for role, rights in expected.items():
-        statements = json.loads((tmp_path / f"{role}.json").read_text())["Statement"]
-        assert {
-            (action.removeprefix("s3:"), resource.removeprefix("arn:aws:s3:::"))
-            for statement in statements
-            for action in statement["Action"]
-            for resource in statement["Resource"]
-        } == rights
-    accounts = [item["metadata"] for item in of_kind(manifests, "ServiceAccount")]
-    accounts += [values["serviceAccount"], values["dagster-user-deployments"]["serviceAccount"]]
-    arns = [account["annotations"]["eks.amazonaws.com/role-arn"] for account in accounts if "annotations" in account]
-    assert {arn.rpartition("/")[2] for arn in arns} == set(expected)
-
-
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the runbook's command needs jq")
 def test_the_runbooks_migration_of_mlflow_is_a_job(manifests: list[Object], tmp_path: Path) -> None:
     (tmp_path / "deployment.json").write_text(json.dumps(one(manifests, "Deployment", "mlflow")))
@@ -1021,11 +1007,3 @@ def test_the_runbooks_migration_of_mlflow_is_a_job(manifests: list[Object], tmp_
     job = json.loads((tmp_path / "job.json").read_text())
     kubernetes_validate.validate(job, KUBERNETES, strict=True)
     assert "mlflow db upgrade" in job["spec"]["template"]["spec"]["containers"][0]["command"][-1]
-
-
-def test_the_runbook_names_every_placeholder(manifests: list[Object]) -> None:
-    table = RUNBOOK.read_text().partition("## Placeholders")[2].partition("\n## ")[0]
-    texts = " ".join(text for item in manifests for _, text in strings(item))
-    placeholders = set(re.findall(r"[\w.-]+\.example\.com|\d+\.\d+\.\d+\.\d+/\d+", texts)) - {ANYWHERE}
-    assert placeholders >= {"idp.example.com", VPC, ATLAS, API_SERVER}
-    assert [name for name in placeholders if f"`{name}`" not in table] == []

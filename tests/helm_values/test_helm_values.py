@@ -356,14 +356,9 @@ def test_a_step_may_have_a_size_of_its_own(launcher: K8sRunLauncher) -> None:
     assert container.security_context.read_only_root_filesystem
 
 
-def test_runs_have_the_account_with_the_role_and_not_that_of_the_daemon(
-    values: dict[str, Any], run_pod: V1Job, environment: str
-) -> None:
+def test_runs_have_an_account_of_their_own_and_not_that_of_the_daemon(values: dict[str, Any], run_pod: V1Job) -> None:
     runs, daemon = values["dagster-user-deployments"]["serviceAccount"], values["serviceAccount"]
     assert run_pod.spec.template.spec.service_account_name == runs["name"] != daemon["name"]
-    if environment == "eks":
-        roles = [account["annotations"]["eks.amazonaws.com/role-arn"] for account in (runs, daemon)]
-        assert len(set(roles)) == 2
 
 
 def test_runs_are_not_root_and_write_only_to_folders_of_their_own(run_pod: V1Job) -> None:

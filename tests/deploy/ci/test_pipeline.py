@@ -81,7 +81,7 @@ ALWAYS = ["Build", "Changes", "Checks", "Code", "Secrets", "Vulnerabilities"]
         pytest.param({"deploy/terraform/main.tf": "#"}, REQUEST, ["Infrastructure"], id="terraform"),
         pytest.param({"deploy/manifests/mlflow.yaml": "#"}, {}, ["Tests", "Image", "Development"], id="manifests"),
         pytest.param(CODE, {"branch": "v1.2.0", "tag": "v1.2.0"}, ["Tests", "Image", "Production"], id="tag"),
-        pytest.param({}, {"causes": ["TimerTrigger"]}, ["Drift"], id="night"),
+        pytest.param({}, {"causes": ["TimerTrigger"]}, ["Infrastructure"], id="night"),
     ],
 )  # fmt: skip
 def test_a_build_does_what_its_commit_asks_for(
