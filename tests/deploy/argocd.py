@@ -17,6 +17,7 @@ from tests.chart import ROOT, load_values
 from tests.deploy.infra.test_rendering import FACTS
 
 FOLDER = ROOT / "deploy" / "argocd"
+BASE = FOLDER / "base"
 CRDS = Path(os.environ.get("CRDS_KIT") or ROOT.parent / "shared" / "crds")
 CHART = os.environ.get("WAFER_DAGSTER_CHART")
 DIGEST = "sha256:" + "1" * 64
@@ -46,7 +47,7 @@ needs_crds = pytest.mark.skipif(not (CRDS / "check").exists(), reason="CRDS_KIT 
 
 
 def read(name: str) -> Object:
-    return dict(yaml.safe_load((FOLDER / name).read_text()))
+    return dict(yaml.safe_load((BASE / name).read_text()))
 
 
 def helm(chart: Path | str, values: Object) -> dict[str, str]:

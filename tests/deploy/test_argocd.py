@@ -12,6 +12,7 @@ from kubernetes_validate import validate
 from deploy.ci.delivery import chart_version
 from tests.chart import ROOT
 from tests.deploy.argocd import (
+    BASE,
     CHART,
     CRDS,
     DIGEST,
@@ -58,9 +59,9 @@ def check(text: str) -> subprocess.CompletedProcess[str]:
 
 
 @needs_crds
-@pytest.mark.parametrize("name", ["project.yaml", "environments.yaml", "../manifests/external-secrets.yaml"])
+@pytest.mark.parametrize("name", ["project.yaml", "environments.yaml", "../../manifests/external-secrets.yaml"])
 def test_the_objects_are_what_argo_cds_api_takes(name: str) -> None:
-    checked = check((FOLDER / name).read_text())
+    checked = check((BASE / name).read_text())
     assert checked.returncode == 0, checked.stdout
 
 
@@ -83,7 +84,7 @@ def test_the_applications_are_too(made: Object) -> None:
     ],
 )
 def test_a_mistake_in_an_object_is_refused(name: str, was: str, becomes: str) -> None:
-    text = (FOLDER / name).read_text()
+    text = (BASE / name).read_text()
     assert was in text
     assert check(text.replace(was, becomes)).returncode == 1
 
@@ -241,6 +242,19 @@ def test_nobody_syncs_production_who_is_not_asked_for_approval() -> None:
     assert all("wafer-production" not in line for line in syncs["operator"])
     assert roles["releaser"]["groups"] == ["wafer-releasers"]
     assert not any("*, *" in line or ", delete," in line for role in roles.values() for line in role["policies"])
+
+
+@needs_kustomize
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_argo_cd_of_a_cluster_serves_its_environment_alone(name: str) -> None:
+    command = ["kubectl", "kustomize", str(FOLDER / "clusters" / name)]
+    built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    objects = list(yaml.safe_load_all(built))
+    (generator,) = one(objects, "ApplicationSet", "wafer")["spec"]["generators"]
+    assert generator["selector"] == {"matchLabels": {"environment": name}}
+    assert {found["kind"] for found in objects} == {"ConfigMap", "AppProject", "ApplicationSet"}
+    if (CRDS / "check").exists():
+        assert check(built).returncode == 0
 
 
 def test_a_template_without_its_value_is_an_error() -> None:
