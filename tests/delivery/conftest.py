@@ -1,1 +1,0 @@
-"""What is tried for real takes root, Debian's packages and minutes: `make delivery-check`, not `make test`."""
