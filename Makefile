@@ -78,7 +78,7 @@ wheel: setup ## Build the platform's package, for a host that runs it without a 
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .
 
 # One file of deploy/terraform/environments is one environment; the runbook says what each of these does.
-infra = @$(BIN)/python -m deploy.infra $(1) $(if $(ENV),$(ENV),$(error Say which environment: make $(1) ENV=dev or ENV=production)) $(ARGS)
+infra = @$(BIN)/python -m deploy.infra $(1) $(if $(ENV),'$(ENV)',$(error Say which environment: make $(1) ENV=dev or ENV=production)) $(ARGS)
 
 state: setup ## Make the bucket of Terraform's state; ENV=<environment>, as for all of these.
 	$(call infra,state)
@@ -121,7 +121,7 @@ $(INFRA)/.ready: $(VENV)/.ready locks/infra.txt
 	@touch $@
 
 infra-check: $(INFRA)/.ready ## Test all of the infrastructure that can be tested without AWS; TERRAFORM_KIT=<folder>.
-	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/deploy/infra tests/deploy/test_manifests.py tests/helm_values -rs $(ARGS)
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile tests/deploy/infra -rs $(ARGS)
 
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots

@@ -194,18 +194,11 @@ class Affinity(_Section):
     pod_anti_affinity: PodAntiAffinity
 
 
-class RoleAnnotations(_Section):
-    """The IAM role of a service account."""
-
-    role: Annotated[str, Field(alias="eks.amazonaws.com/role-arn", pattern=r"^arn:aws:iam::[0-9]{12}:role/[\w-]+$")]
-
-
 class ServiceAccount(_Section):
     """Who a pod is, for the cluster and for the cloud."""
 
     create: Literal[True]
     name: Name
-    annotations: RoleAnnotations | None = None
 
 
 class Global(_Section):

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 import boto3
 import click
@@ -143,12 +144,13 @@ def databases(environment: Environment, tag: str) -> None:
         },
         "passwords": {
             "dagster": passwords.value(session, facts["names"]["postgresql"])["password"],
-            "mlflow": mlflow.split(":")[2].split("@")[0],
+            "mlflow": urlsplit(mlflow).password,
         },
     }
     script = Path(__file__).with_name("databases.py").read_text()
     image = f"{outputs['environment']['REPOSITORY']}:{tag}"
     pod = ["-n", "default", "run", "wafer-databases", "--rm", "-i", "--quiet", "--restart=Never", f"--image={image}"]
+    pod.append("--pod-running-timeout=10m")  # a node may have to come first
     with reached(environment) as kubectl:
         done = subprocess.run(
             [*kubectl, *pod, "--", "python", "-c", script], input=json.dumps(given), text=True, check=False
@@ -197,8 +199,9 @@ def destroy_command(environment: Environment, confirm: str | None, snapshot: boo
 def _finish(session: boto3.Session, environment: Environment, found: list[Leftover], snapshot: str | None) -> None:
     if snapshot:
         click.echo(
-            f"Kept: PostgreSQL's snapshot {snapshot}, and Atlas' backups. They cost money until you delete them."
+            f"Kept: PostgreSQL's snapshot {snapshot}, and Atlas' project {environment.full_name} with its backups."
         )
+        click.echo("They cost money until you delete them; the project's name stays taken until then.")
     _tell(environment, found)
     if any(item.ours for item in found):
         click.echo(

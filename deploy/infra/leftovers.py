@@ -168,16 +168,22 @@ def _tags(item: Item) -> dict[str, str]:
 
 
 def _named(environment: Environment, item: Item) -> bool:
-    """Say whether the environment's whole name is in one of the item's own words or tags."""
-    words = [value for key, value in item.items() if isinstance(value, str) and not key.endswith("Date")]
-    whole = re.compile(rf"(?<![a-z0-9-]){re.escape(environment.full_name)}(?![a-z0-9])")
+    """Say whether an item has the environment's tags, or its whole name in one of its own words."""
     tags = _tags(item)
     own = tags.get("project") == environment.project and tags.get("environment") == environment.name
-    return own or any(whole.search(word) for word in [*words, *tags.values()])
+    return own or _says(item, environment.full_name)
 
 
 def _somebody_elses(environment: Environment, item: Item) -> bool:
-    """Say whether an item's tags tell that it is of another environment or project."""
+    """Say whether an item tells that it is of another environment or project."""
     tags = _tags(item)
     said = tags.get("project", environment.project), tags.get("environment", environment.name)
-    return said != (environment.project, environment.name)
+    others = {file.stem for file in environment.file.parent.glob("*.tfvars")} - {environment.name}
+    named = any(_says(item, f"{environment.project}-{other}") for other in others)
+    return named or said != (environment.project, environment.name)
+
+
+def _says(item: Item, name: str) -> bool:
+    whole = re.compile(rf"(?<![a-z0-9-]){re.escape(name)}(?![a-z0-9])")
+    words = [value for value in item.values() if isinstance(value, str)]
+    return any(whole.search(word) for word in [*words, *_tags(item).values()])

@@ -106,6 +106,10 @@ def destroy(
         for bucket in buckets:
             click.echo(f"Emptying {bucket} ...")
             empty(session, bucket)
+        # Atlas keeps a project that has backups: Terraform would wait for it in vain.
+        projects = [address for address in there if snapshot and kind(address) == "mongodbatlas_project"]
+        if projects:
+            cloud.run("state", "rm", *projects, quiet=True)
         cloud.run("destroy", *arguments, *options)
     kept = {environment.state_bucket, *([snapshot] if snapshot else [])}
     return leftovers(session, environment, kept)

@@ -996,6 +996,14 @@ def test_people_come_in_through_a_proxy_alone(manifests: list[Object]) -> None:
     assert {item["spec"].get("type", "ClusterIP") for item in of_kind(manifests, "Service")} == {"ClusterIP"}
 
 
+def test_the_load_balancer_listens_on_443_alone(manifests: list[Object]) -> None:
+    ports = {
+        item["metadata"]["annotations"]["alb.ingress.kubernetes.io/listen-ports"]
+        for item in of_kind(manifests, "Ingress")
+    }
+    assert [json.loads(text) for text in ports] == [[{"HTTPS": 443}]]
+
+
 # --- the runbook
 
 

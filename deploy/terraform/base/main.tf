@@ -22,7 +22,7 @@ resource "aws_eks_addon" "metrics" {
   depends_on   = [helm_release.nodes]
 }
 
-# Points the hosts at the load balancer, and forgets them when the ingresses go.
+# Points the hosts at the load balancer, and forgets them when the ingresses go; `cloud` gives its account the role.
 resource "aws_eks_addon" "dns" {
   cluster_name = var.cluster
   addon_name   = "external-dns"
@@ -33,10 +33,6 @@ resource "aws_eks_addon" "dns" {
     sources       = ["ingress"]
     txtOwnerId    = var.cluster
   })
-  pod_identity_association {
-    role_arn        = var.dns_role_arn
-    service_account = "external-dns"
-  }
   depends_on = [helm_release.nodes]
 }
 

@@ -60,11 +60,6 @@ variable "zone" {
   description = "Route 53 zone that the hosts are written into."
 }
 
-variable "dns_role_arn" {
-  type        = string
-  description = "Role that may write into the zone."
-}
-
 variable "charts" {
   type = object({
     external_secrets = object({ repository = string, version = string })

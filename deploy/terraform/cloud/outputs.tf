@@ -39,7 +39,6 @@ output "base" {
     public          = var.hosts.public
     allowed_cidrs   = var.hosts.allowed_cidrs
     zone            = var.hosts.zone
-    dns_role_arn    = module.identity["external-dns"].role_arn
     charts          = var.charts
   }
   description = "Variables of the cluster's base."

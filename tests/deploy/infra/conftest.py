@@ -119,6 +119,10 @@ def infra(project: Path) -> Infra:
     def run(*arguments: str, given: str = "", path: str | None = None) -> "subprocess.CompletedProcess[str]":
         python = str(ROOT / ".venv" / "bin" / "python")
         variables = os.environ | {"PYTHONPATH": str(project)} | ({"PATH": path} if path else {})
+        # The one made-up attribute that is looked up in the stand-in.
+        fixtures = project / "fixtures.json"
+        fixtures.write_text(json.dumps({"aws_db_instance": {"secret_arn": "secret-of-rds"}}))
+        variables["TF_KIT_FIXTURES"] = str(fixtures)
         command = [str(KIT / "run"), python, "-m", "deploy.infra", *arguments]
         return subprocess.run(
             command, cwd=project, env=variables, input=given, capture_output=True, text=True, timeout=280, check=False
@@ -138,11 +142,12 @@ def outputs(project: Path, stack: str = "cloud", environment: str = "production"
 
 @pytest.fixture
 def bin_with_kubectl(tmp_path: Path) -> str:
-    """A search path whose `kubectl` and `aws` write down what they are asked, and do nothing: there is no cluster."""
+    """A search path whose `kubectl` and `aws` write down what they are asked and given: there is no cluster."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for program in ("kubectl", "aws"):
         file = folder / program
-        file.write_text(f'#!/bin/sh\necho "{program} $*" >> {tmp_path}/asked\n')
+        keep = f'case "$*" in *"run wafer-databases"*) cat > {tmp_path}/given;; esac'
+        file.write_text(f'#!/bin/sh\necho "{program} $*" >> {tmp_path}/asked\n{keep}\n')
         file.chmod(0o755)
     return f"{folder}:{os.environ['PATH']}"

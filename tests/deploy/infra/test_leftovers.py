@@ -100,6 +100,7 @@ def test_what_is_of_another_environment_is_left_out(aws: boto3.Session, environm
     ec2.create_volume(
         AvailabilityZone=f"{REGION}a", Size=8, TagSpecifications=[{"ResourceType": "volume", "Tags": other}]
     )
+    aws.client("logs").create_log_group(logGroupName="/aws/eks/wafer-production/cluster")
     # Its name begins like ours.
     aws.client("s3").create_bucket(
         Bucket=f"{NAME}elopment-lake", CreateBucketConfiguration={"LocationConstraint": REGION}

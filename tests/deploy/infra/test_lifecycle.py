@@ -110,5 +110,43 @@ def test_asleep_nothing_is_left_of_the_cluster_and_awake_all_is_back(
     assert outputs(project, "base", "dev")["argocd_namespace"] == "argocd"
 
 
+def test_secrets_are_filled_and_reach_postgresql_without_being_seen(
+    production: boto3.Session, infra: Infra, project: Path, bin_with_kubectl: str
+) -> None:
+    facts = outputs(project)["secrets"]
+    secrets = production.client("secretsmanager")
+    for name in facts["names"].values():
+        secrets.create_secret(Name=name)
+    secrets.create_secret(
+        Name=facts["master_secret"], SecretString='{"username": "postgres", "password": "kept-by-rds"}'
+    )
+    answers = {
+        "OIDC client id": "wafer",
+        "OIDC client secret": "hush",
+        "Apprise addresses of notifications, as a JSON list": "[]",
+    }
+    filled = infra("secrets", "production", "--answers", "-", given=json.dumps(answers))
+    assert filled.returncode == 0, filled.stderr
+    assert filled.stdout.count(": filled") == 4
+    done = infra("databases", "production", "--tag", "0123abc", path=bin_with_kubectl)
+    assert done.returncode == 0, done.stderr
+    folder = Path(bin_with_kubectl.split(":")[0]).parent
+    given = json.loads((folder / "given").read_text())
+    password = json.loads(secrets.get_secret_value(SecretId="wafer-production/postgresql")["SecretString"])["password"]
+    assert given["master"] == {
+        "host": facts["postgresql"],
+        "user": "postgres",
+        "password": "kept-by-rds",
+        "sslmode": "require",
+    }
+    assert given["passwords"]["dagster"] == password
+    assert len(given["passwords"]["mlflow"]) == len(password)
+    # Neither what was started nor what was printed shows one.
+    seen = (folder / "asked").read_text() + filled.stdout + filled.stderr + done.stdout + done.stderr
+    assert ":0123abc " in seen
+    assert " -- python -c" in seen
+    assert [word for word in (password, given["passwords"]["mlflow"], "kept-by-rds", "hush") if word in seen] == []
+
+
 def _of(project: Path, name: str) -> Environment:
     return Environment.read(name, project / "deploy" / "terraform" / "environments")

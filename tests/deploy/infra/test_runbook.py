@@ -18,7 +18,7 @@ def test_from_nothing_to_a_cluster_and_back_are_five_commands() -> None:
     assert commands == ["state", "apply", "secrets", "databases", "destroy"]
     for command in commands:
         shown = subprocess.run(["make", "-n", command, "ENV=dev"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
-        assert f"-m deploy.infra {command} dev" in shown.stdout
+        assert f"-m deploy.infra {command} 'dev'" in shown.stdout
 
 
 @pytest.mark.parametrize(

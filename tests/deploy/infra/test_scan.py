@@ -23,7 +23,9 @@ def test_it_finds_nothing() -> None:
 
 def test_it_would_find_what_is_unwise(tmp_path: Path) -> None:
     code = tmp_path / "deploy" / "terraform"
-    shutil.copytree(ROOT / "deploy" / "terraform", code, ignore=shutil.ignore_patterns(".terraform"))
+    for name in ("modules/postgresql", "environments"):
+        shutil.copytree(ROOT / "deploy" / "terraform" / name, code / name, ignore=shutil.ignore_patterns(".terraform"))
+    shutil.copy(ROOT / "deploy" / "terraform" / "checkov.yaml", code)
     file = code / "modules" / "postgresql" / "main.tf"
     text = file.read_text()
     file.write_text(text.replace("publicly_accessible             = false", "publicly_accessible             = true"))

@@ -57,6 +57,7 @@ def test_it_drains_empties_destroys_and_tells_what_is_left(
     # The bucket and the cluster stay in the stand-in, as if Terraform had forgotten them: the sweep finds them.
     assert done.returncode == 3, done.stderr
     assert f"Kept: PostgreSQL's snapshot {NAME}-final-2" in done.stdout
+    assert f"Atlas' project {NAME} with its backups" in done.stdout
     left = done.stdout.partition(f"Left of {NAME}: ")[2]
     for line in ("log group", "bucket", "cluster"):
         assert line in left
