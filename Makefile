@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .venv-delivery
 INFRA := .venv-infra
 WAFER := $(BIN)/wafer
 PYTEST := $(BIN)/pytest --numprocesses=3 --dist=worksteal
@@ -11,8 +12,8 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
-	state plan apply drift secrets databases render sweep destroy infra-plan infra-check
+.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
+	wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,12 @@ validate: setup
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
 	@$(PYTEST) -m 'not slow and not infra' $(ARGS)
 
+test-lines: setup ## Check the contracts of the lines alone: what a change of a line's folder can break.
+	@$(PYTEST) -m 'not slow' tests/schemas tests/lines $(ARGS)
+
+test-docs: setup ## Check what pages say against the code: what a change of documentation can break.
+	@$(PYTEST) tests/deploy/test_runbook.py tests/cli/test_help.py tests/schemas/test_lines.py $(ARGS)
+
 test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
 	@$(PYTEST) --numprocesses=2 -m slow $(ARGS)
 
@@ -67,6 +74,9 @@ image: setup ## Build the platform's container image, unless nothing in it has c
 
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag
+
+wheel: setup ## Build the platform's package, for a host that runs it without a container.
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .
 
 # One file of deploy/terraform/environments is one environment; the runbook says what each of these does.
 infra = @$(BIN)/python -m deploy.infra $(1) $(if $(ENV),'$(ENV)',$(error Say which environment: make $(1) ENV=dev or ENV=production)) $(ARGS)
@@ -119,13 +129,24 @@ screenshots: setup ## Try the UI in headless Chromium and take the README's pict
 
 reasons: setup ## Write docs/reasons.md anew from the code.
 	@$(BIN)/python -m wafer_assets.domain.reasons_page > docs/reasons.md
+delivery-tools: $(TOOLS)/.ready ## Create .venv-delivery: what the pipeline calls and the platform never imports.
+
+$(TOOLS)/.ready: locks/delivery.txt $(VENV)/.ready
+	@$(PYTHON) -m venv --clear --without-pip $(TOOLS)
+	@$(BIN)/uv pip sync --quiet --python $(TOOLS)/bin/python --require-hashes locks/delivery.txt
+	@touch $@
+
+delivery-check: setup delivery-tools ## Try image, delivery, Argo CD's objects and hosts for real; root, as .ci/run sets it up.
+	@$(BIN)/pytest tests/delivery --timeout=900 $(ARGS)
 
 lock: setup ## Resolve the lock files again.
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/uv.in -o locks/uv.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --extra local --group dev pyproject.toml -o locks/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt pyproject.toml -o locks/runtime.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' locks/delivery.in -o locks/delivery.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --constraint locks/dev.txt locks/local.in -o locks/local.txt
 	@$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-header locks/infra.in -o locks/infra.txt
 
 clean: ## Stop the local services and remove all state and the environment.
 	-@test ! -x $(WAFER) || $(WAFER) services down
-	@rm -rf .wafer $(VENV) $(INFRA)
+	@rm -rf .wafer $(VENV) $(TOOLS) $(INFRA)

@@ -4,7 +4,6 @@ The chart's own schema lets many misspelt keys pass, and what they were to set t
 every key that is not known is refused, and so is what must never be in a values file: a tag that moves, a password.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -552,14 +551,6 @@ class Values(_Section):
     retention: Retention
     telemetry: Off
     additional_instance_config: AdditionalInstanceConfig
-
-
-def chart_version(file: Path = BASE) -> str:
-    """Return the version of the chart that the values are for: the first line of the file says it."""
-    match = re.match(r"# chart: dagster (\d+\.\d+\.\d+)\n", file.read_text())
-    if match is None:
-        raise ValueError(f"{file.name} does not begin with the version of its chart")
-    return match[1]
 
 
 def load_values(*files: str | Path) -> dict[str, Any]:

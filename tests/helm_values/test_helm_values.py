@@ -29,8 +29,9 @@ from kubernetes.client import ApiClient, V1Job
 from kubernetes_validate import validate
 from pydantic import ValidationError
 
+from deploy.ci.delivery import chart_version
 from resources.s3 import S3Store
-from tests.chart import BASE, EKS, LOCAL, RELEASE, chart_version, instance_config, load_values
+from tests.chart import BASE, EKS, LOCAL, RELEASE, instance_config, load_values
 from wafer_assets.cli.instance import dagster_home
 from wafer_assets.settings import Settings, load_settings
 
