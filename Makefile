@@ -129,6 +129,7 @@ screenshots: setup ## Try the UI in headless Chromium and take the README's pict
 
 reasons: setup ## Write docs/reasons.md anew from the code.
 	@$(BIN)/python -m wafer_assets.domain.reasons_page > docs/reasons.md
+
 delivery-tools: $(TOOLS)/.ready ## Create .venv-delivery: what the pipeline calls and the platform never imports.
 
 $(TOOLS)/.ready: locks/delivery.txt $(VENV)/.ready
