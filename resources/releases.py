@@ -49,6 +49,10 @@ class ReleaseLog(MongoStore):
         """Add a release as the latest."""
         self._append("releases", record.model_dump())
 
+    def remove_line(self, line: str) -> None:
+        """Delete all releases of a line that is removed as a whole."""
+        self._database["releases"].delete_many({"line": line})
+
     def history(self, feed: LineFeed, batch: str | None = None) -> list[Release]:
         """Return all releases of a feed, or those of one batch, oldest first."""
         wanted = {"line": feed.line, "feed": feed.kind} | ({} if batch is None else {"batch": batch})
