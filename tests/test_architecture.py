@@ -26,7 +26,14 @@ LAYERS = (
 SCREEN = 50  # lines
 FOLDERS = ("schemas", "resources", "jobs", "sensors", "wafer_assets")
 # What these projects promise nothing of; modules that start with an underscore are never promised.
-UNPROMISED = ("dagster_shared", "dagster_k8s", "mlflow.protos", "mlflow.utils", "mlflow.pyfunc.scoring_server")
+UNPROMISED = (
+    "dagster_shared",
+    "dagster_webserver",
+    "dagster_k8s",
+    "mlflow.protos",
+    "mlflow.utils",
+    "mlflow.pyfunc.scoring_server",
+)
 UNPROMISED_ATTRIBUTES = {"event_log_storage", "run_storage", "daemon_cursor_storage", "run_op_concurrency"}
 ADAPTERS = "resources.adapters"
 HEAVY = {

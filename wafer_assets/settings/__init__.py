@@ -135,6 +135,16 @@ class NotificationSettings(_Section):
     )
 
 
+class WebSettings(_Section):
+    """Who may reach what is served over HTTP: the Dagster UI, the reports and the scoring server."""
+
+    origins: tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?$")], ...] = Field(
+        default=(),
+        description="Addresses beside a server's own that people and programs reach it at, such as "
+        "https://wafer.example.com, as a JSON list; under no other is anything answered.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that differs between a laptop and production."""
 
@@ -176,6 +186,7 @@ class Settings(BaseSettings):
     automation: AutomationSettings = AutomationSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
+    web: WebSettings = WebSettings()
 
 
 def load_settings() -> Settings:
