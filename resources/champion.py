@@ -30,7 +30,7 @@ def load_champion(tracking: Tracking) -> "tuple[BundleVersion, Bundle]":
     NoChampionError
         No version was promoted yet.
     BundleUnusableError
-        Its file is missing or damaged.
+        Its file is missing, damaged, or not the one that was registered.
     NewerFormat
         A newer version of the platform wrote it.
     """
@@ -46,7 +46,7 @@ def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
     Raises
     ------
     BundleUnusableError
-        Its file is missing or damaged.
+        Its file is missing, damaged, or not the one that was registered.
     NewerFormat
         A newer version of the platform wrote it.
     """
@@ -55,8 +55,10 @@ def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
 
     try:
         bundle = load(tracking.content_of(version))
-    except (NotAnObject, UntrustedObject) as error:
-        raise BundleUnusableError(version) from error
+    except NotAnObject as error:
+        raise BundleUnusableError(version, "is damaged") from error
+    except UntrustedObject as error:
+        raise BundleUnusableError(version, "asks for types that are not the platform's") from error
     if not isinstance(bundle, Bundle):
-        raise BundleUnusableError(version)
+        raise BundleUnusableError(version, "holds something else than a bundle")
     return bundle

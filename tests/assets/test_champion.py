@@ -8,7 +8,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, Tracking
 from resources.model_config import FaultModelConfig, PromotionConfig
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
@@ -153,8 +153,10 @@ def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, 
 def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_the_first(
     tracking: Tracking, log: PromotionLog
 ) -> None:
-    challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
-    assert decide(tracking, log)["decision"] == "promote"
+    damaged = challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
+    with pytest.raises(BundleUnusableError, match="is damaged"):
+        decide(tracking, log)
+    tracking.set_alias(CHAMPION, damaged)  # as if its file had been damaged since
     challenge(tracking, 0.01)  # no better than chance
     assert (decide(tracking, log)["decision"], current(tracking)) == ("keep", 1)
     challenge(tracking, 2)  # worse than what the champion was, and better than none
