@@ -34,10 +34,22 @@ def load_champion(tracking: Tracking) -> "tuple[BundleVersion, Bundle]":
     NewerFormat
         A newer version of the platform wrote it.
     """
+    version = champion_of(tracking)
+    return version, load_bundle(tracking, version)
+
+
+def champion_of(tracking: Tracking) -> BundleVersion:
+    """Return the version that predicts.
+
+    Raises
+    ------
+    NoChampionError
+        No version was promoted yet.
+    """
     version = tracking.version(CHAMPION)
     if version is None:
         raise NoChampionError
-    return version, load_bundle(tracking, version)
+    return version
 
 
 def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
@@ -50,11 +62,22 @@ def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
     NewerFormat
         A newer version of the platform wrote it.
     """
+    return bundle_of(version, tracking.content_of(version))
+
+
+def bundle_of(version: BundleVersion, content: bytes) -> "Bundle":
+    """Return the bundle in the file of a version.
+
+    Raises
+    ------
+    BundleUnusableError, NewerFormat
+        The content cannot be used.
+    """
     from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, load
     from wafer_assets.domain.scoring import Bundle
 
     try:
-        bundle = load(tracking.content_of(version))
+        bundle = load(content)
     except NotAnObject as error:
         raise BundleUnusableError(version, "is damaged") from error
     except UntrustedObject as error:

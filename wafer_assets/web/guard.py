@@ -46,14 +46,15 @@ class Guard:
     origins
         Addresses that it is reached at, such as ``http://127.0.0.1:3000``; no other is answered.
     content_types
-        Of requests that change something; these two rules are what a page elsewhere cannot meet.
+        Of requests that change something: such as a page elsewhere cannot send unasked. None leaves it to the
+        application.
     """
 
-    def __init__(self, app: "ASGIApp", origins: Iterable[str], content_types: Iterable[str] = (_JSON,)) -> None:
+    def __init__(self, app: "ASGIApp", origins: Iterable[str], content_types: Iterable[str] | None = (_JSON,)) -> None:
         self._app = app
         self._origins = frozenset(map(str.lower, origins))
         self._hosts = frozenset(urlsplit(origin).netloc for origin in self._origins)
-        self._content_types = tuple(content_types)
+        self._content_types = None if content_types is None else tuple(content_types)
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer a request, or let it through."""
@@ -91,7 +92,7 @@ class Guard:
                 raise Refused(405, f"Send GraphQL by POST, as {_JSON}.")
         elif method != "POST":
             raise Refused(405, "Send it by POST.")
-        elif (given := _one(scope, b"content-type")) not in self._content_types:
+        elif self._content_types and (given := _one(scope, b"content-type")) not in self._content_types:
             raise Refused(415, f"Its Content-Type is {given!r}. Send {' or '.join(self._content_types)}, and no more.")
 
 
