@@ -16,12 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import kubernetes_validate
 import pytest
 import yaml
-from dagster import DagsterRun
 from dagster_k8s import client as k8s_client
 from dagster_k8s import executor as k8s_executor
 from dagster_k8s import launcher as k8s_launcher
@@ -30,9 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
 from tests.chart import BASE, EKS, ROOT, load_values
-from tests.conftest import use
 from wafer_assets.settings import Settings, load_settings
 
 Object: TypeAlias = dict[str, Any]
@@ -42,7 +38,7 @@ FOLDER = ROOT / "deploy" / "manifests"
 KUBERNETES = "1.35"
 OUR_IMAGE = "wafer-fault-platform"
 EVERYWHERE = "0.0.0.0"
-ANYWHERE, VPC, ATLAS, API_SERVER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "172.20.0.1/32"
+ANYWHERE, VPC, ATLAS, BALANCER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "10.0.240.0/24"
 
 # What Dagster's chart makes of the release `dagster`; two of these labels are Dagster's, as it makes the jobs itself.
 CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
@@ -201,19 +197,17 @@ def outside_the_namespace(objects: list[Object]) -> list[str]:
 
 
 def loose_images(objects: list[Object]) -> list[str]:
-    """Images without a tag of their own; ours gets it from the kustomization, and only there."""
-    tags = {image["name"]: image for image in kustomization()["images"]}
+    """Images that are not named by a digest, which they get from the kustomization, and only there."""
+    images = {image["name"]: image for image in kustomization()["images"]}
     found = []
     for name, _, container in containers(objects):
         image, _, tag = container["image"].rpartition(":")
-        if not image or "/" in tag:
-            found.append(f"{name}: {container['image']} has no tag")
-        elif tag == "latest":
-            found.append(f"{name}: {container['image']}")
-        elif image == OUR_IMAGE and not (tags[image]["newName"].endswith(f"/{image}") and tags[image]["newTag"]):
-            found.append(f"{name}: the kustomization sets no tag")
-        elif image != OUR_IMAGE and not re.fullmatch(r"v\d+\.\d+\.\d+", tag):
-            found.append(f"{name}: {container['image']} is not one version")
+        if tag != "set-in-kustomization":
+            found.append(f"{name}: {container['image']} is not set in the kustomization")
+        elif not images[image]["newName"].endswith(f"/{image}") or "newTag" in images[image]:
+            found.append(f"{name}: the kustomization names no image by its digest")
+        elif not images[image]["digest"].startswith("sha256:"):
+            found.append(f"{name}: the kustomization sets no digest")
     return found
 
 
@@ -477,7 +471,7 @@ RULES: list[Rule] = [
 
 def test_the_kustomization_names_every_file() -> None:
     assert sorted(kustomization()["resources"]) == [file.name for file in files()]
-    assert [image["name"] for image in kustomization()["images"]] == [OUR_IMAGE]
+    assert [image["name"] for image in kustomization()["images"]] == [OUR_IMAGE, "oauth2-proxy"]
 
 
 def test_no_object_comes_twice(manifests: list[Object]) -> None:
@@ -507,10 +501,10 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
         lambda o: one(o, "ExternalSecret", "wafer-stores")["spec"].update(refreshIntervall="1h"),
     ),
     ("another namespace", outside_the_namespace, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
-    ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:latest")),
-    ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b")),
+    ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="oauth2-proxy:latest")),
+    ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="a/b")),
     ("no tag, but a port", loose_images, lambda o: container_of(o, "mlflow").update(image="registry:5000/b")),
-    ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:v7")),
+    ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="oauth2-proxy:v7")),
     ("root", weak_pods, lambda o: pod_of(o, "mlflow")["spec"]["securityContext"].update(runAsUser=0)),
     ("root in the container", weak_pods, lambda o: container_of(o, "mlflow")["securityContext"].update(runAsUser=0)),
     (
@@ -687,14 +681,16 @@ def test_the_chart_is_as_the_manifests_take_it(values: Object) -> None:
 
 
 def test_the_chart_is_given_our_image_settings_and_secrets(values: Object, manifests: list[Object]) -> None:
-    (image,) = kustomization()["images"]
+    image, _ = kustomization()["images"]
     (location,) = values["dagster-user-deployments"]["deployments"]
     for place in (location, values["dagsterWebserver"], values["dagsterDaemon"]):
         assert place["image"]["repository"] == image["newName"]
     secrets = {item["spec"]["target"]["name"] for item in of_kind(manifests, "ExternalSecret")}
     assert values["global"]["postgresqlSecretName"] in secrets
-    for place in (location, values["runLauncher"]["config"]["k8sRunLauncher"]):
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    for place in (location, launcher, values["dagsterWebserver"]):
         assert place["envConfigMaps"] == [{"name": "wafer-settings"}]
+    for place in (location, launcher):
         assert {secret["name"] for secret in place["envSecrets"]} <= secrets
 
 
@@ -815,7 +811,6 @@ def test_pods_reach_each_other_only_where_the_platform_needs_it(manifests: list[
         ("run", "mlflow"),
         ("step", "mlflow"),
         ("wafer-scoring", "mlflow"),
-        ("wafer-scoring-champion", "mlflow"),
         ("wafer-console", "mlflow"),
     }
 
@@ -838,7 +833,6 @@ def test_no_pod_has_half_a_way(manifests: list[Object]) -> None:
         (["mlflow"], {(VPC, 5432), (ANYWHERE, 443)}),
         (["migration"], {(VPC, 5432)}),
         (["wafer-scoring"], set()),
-        (["wafer-scoring-champion"], {(VPC, 443), (API_SERVER, 443)}),
         (["auth-proxy-operators", "auth-proxy-viewers", "auth-proxy-mlflow"], {(ANYWHERE, 443)}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -895,42 +889,28 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
     assert (str(options["host"]), options["port"]) == (EVERYWHERE, container["ports"][0]["containerPort"])
 
 
-def promoted(settings: Settings) -> BundleVersion:
-    """Register a version that is not the first one, and make it the champion."""
-    tracking = Tracking(settings)
-    with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
-        _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
-    tracking.set_alias(CHAMPION, version)
-    return version
-
-
-@pytest.mark.parametrize("is_there", [True, False], ids=["a champion", "no champion"])
-def test_the_scoring_server_is_told_of_a_new_champion(
-    is_there: bool, manifests: list[Object], platform_settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_the_scoring_server_is_reached_under_the_names_of_its_service(
+    manifests: list[Object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kubernetes import client, config
+    for name, value in one(manifests, "ConfigMap", "wafer-settings")["data"].items():
+        monkeypatch.setenv(name, value)
+    service = one(manifests, "Service", "wafer-scoring")
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    hosts = {rule["host"] for item in of_kind(manifests, "Ingress") for rule in item["spec"]["rules"]}
+    assert set(load_settings().web.origins) == {
+        *(f"http://{name}.wafer{suffix}:{port}" for suffix in ("", ".svc.cluster.local")),
+        *(f"https://{host}" for host in hosts if host.startswith("wafer")),
+    }
 
-    use(platform_settings, monkeypatch)
-    champion = promoted(platform_settings) if is_there else None
-    patches: list[Object] = []
-    monkeypatch.setattr(config, "load_incluster_config", lambda: None)
-    monkeypatch.setattr(client.AppsV1Api, "patch_namespaced_deployment", lambda _, **patch: patches.append(patch))
-    container = container_of(manifests, "wafer-scoring-champion")
-    assert container["command"] == ["python", "-c"]
-    code = compile(container["args"][0], "scoring-champion.yaml", "exec")
-    if champion is None:
-        with pytest.raises(SystemExit) as end:
-            exec(code, {})  # noqa: S102 (it is ours)
-        assert (end.value.code, patches) == (0, [])
-        return
-    exec(code, {})  # noqa: S102
-    (patch,) = patches
-    deployment = one(manifests, "Deployment", patch["name"])
-    assert patch["namespace"] == deployment["metadata"]["namespace"]
-    assert patch["name"] in one(manifests, "Role", "wafer-scoring-champion")["rules"][0]["resourceNames"]
-    deployment["spec"]["template"]["metadata"] |= patch["body"]["spec"]["template"]["metadata"]
-    assert deployment["spec"]["template"]["metadata"]["annotations"] == {"wafer/champion": str(champion.version)}
-    kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+
+def test_only_the_load_balancer_reaches_a_proxy_and_is_believed(manifests: list[Object]) -> None:
+    policy = one(manifests, "NetworkPolicy", "auth-proxies")
+    believed = {source["ipBlock"]["cidr"] for rule in policy["spec"]["ingress"] for source in rule["from"]}
+    for proxy in ("auth-proxy-operators", "auth-proxy-viewers", "auth-proxy-mlflow"):
+        arguments = container_of(manifests, proxy)["args"]
+        trusted = {argument.partition("=")[2] for argument in arguments if argument.startswith("--trusted-proxy-ip=")}
+        assert trusted == believed
+    assert all(int(cidr.partition("/")[2]) >= 24 for cidr in believed), "no network of pods"
 
 
 @pytest.mark.parametrize(
@@ -1046,5 +1026,5 @@ def test_the_runbook_names_every_placeholder(manifests: list[Object]) -> None:
     table = RUNBOOK.read_text().partition("## Placeholders")[2].partition("\n## ")[0]
     texts = " ".join(text for item in manifests for _, text in strings(item))
     placeholders = set(re.findall(r"[\w.-]+\.example\.com|\d+\.\d+\.\d+\.\d+/\d+", texts)) - {ANYWHERE}
-    assert placeholders >= {"idp.example.com", VPC, ATLAS, API_SERVER}
+    assert placeholders >= {"idp.example.com", VPC, ATLAS, BALANCER}
     assert [name for name in placeholders if f"`{name}`" not in table] == []

@@ -21,7 +21,8 @@ def test_what_the_adapter_borrows_is_there(borrowed: Borrowed) -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc", "/etc", "file://localhost/etc", "file:/etc", "FILE:///etc", " file:///etc", "s3://other"]
+    "location",
+    ["file:///etc", "/etc", "file://localhost/etc", "file:/etc", "FILE:///etc", " file:///etc", "s3://other"],
 )
 @pytest.mark.parametrize("field", ["artifact_location", "artifactLocation"])
 @pytest.mark.parametrize("api", ["api", "ajax-api"])
