@@ -9,7 +9,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-faults test-kubernetes lint types validate unit image image-tag lock clean
+.PHONY: help setup demo serve dev screenshots audit check test test-faults test-kubernetes lint types validate unit image image-tag lock clean
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ image: setup ## Build the platform's container image, unless nothing in it has c
 
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag
+
+audit: setup ## Look up the locks' packages among the known vulnerabilities, over the network; before each delivery.
+	@$(BIN)/python -m deploy.audit $(ARGS)
 
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
