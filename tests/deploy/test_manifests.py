@@ -67,7 +67,8 @@ CHART_PODS: dict[str, Labels] = {
 CHART_SERVICES = {("dagster-dagster-webserver", 3000), ("dagster-dagster-webserver-read-only", 3000)}
 CHART_PORTS = {"webserver": 3000, "webserver-read-only": 3000, "code-location": 4000}
 CHART_ACCOUNTS = {"dagster", "wafer-runs"}
-CHART_CONFIG = {"dagster-instance", "dagster-pipeline-env"}
+# And what the runbook makes.
+CHART_CONFIG = {"dagster-instance", "dagster-pipeline-env", "rds-certificates"}
 # Pods of other namespaces, by the labels of namespace and pod.
 OTHER_PODS: list[tuple[Labels, Labels]] = [
     ({"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}),
