@@ -22,6 +22,7 @@ import click
 import psutil
 
 from benchmarks.report import Figure, Goal, report
+from schemas.loader import load_schema
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wafer_assets.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+TRAINING = load_schema("training").line_feed
 DROPS = (1, 100, 2_000)
 PATIENCE_SECONDS = 1_800
 GOALS = {1: 75, 2_000: 480}
@@ -144,7 +146,7 @@ class Watch:
         from wafer_assets.keys import landing_key
 
         store = S3Store(self.settings)
-        store.put(store.landing, landing_key("training", path.name), path.read_bytes())
+        store.put(store.landing, landing_key(TRAINING, path.name), path.read_bytes())
         self.sent[path.name] = time.time()
 
     def look(self) -> None:
@@ -153,9 +155,9 @@ class Watch:
         from wafer_assets.keys import training_key
 
         now = time.time()
-        for manifest in WaferStore(self.settings).batches("training"):
+        for manifest in WaferStore(self.settings).batches(TRAINING):
             self.arrived.setdefault(manifest.batch, now)
-        event = self.instance.get_latest_materialization_event(training_key("wafer_table"))
+        event = self.instance.get_latest_materialization_event(training_key("secom", "wafer_table"))
         if event and event.asset_materialization:
             rows = int(str(event.asset_materialization.metadata["dagster/row_count"].value))
             if not self.tables or self.tables[-1][1] != rows:
@@ -292,10 +294,10 @@ def tick(known: int) -> list[Figure]:
         open_instance(settings) as instance,
     ):
         store = S3Store(settings)
-        names = [landing_key("training", f"wafer_{number:08d}_000000.csv") for number in range(known)]
+        names = [landing_key(TRAINING, f"wafer_{number:08d}_000000.csv") for number in range(known)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: store.put(store.landing, key, b"x"), names))
-        take_up(instance, "training", store, WaferStore(settings))
+        take_up(instance, TRAINING, store, WaferStore(settings))
         defs = build_defs(settings)
         repository = defs.get_repository_def()
         times: dict[str, float] = {}
@@ -305,7 +307,7 @@ def tick(known: int) -> list[Figure]:
             context = dg.build_sensor_context(
                 instance=instance, cursor=cursor, resources={"s3": store, "wafers": WaferStore(settings)}
             )
-            result = repository.get_sensor_def("land_training_batches").evaluate_tick(context)
+            result = repository.get_sensor_def("secom__land_training_batches").evaluate_tick(context)
             cursor = result.cursor
             times.setdefault("landing, first tick" if not times else "landing", time.perf_counter() - began)
         automation = dg.evaluate_automation_conditions(defs, instance)

@@ -18,7 +18,9 @@ from unittest.mock import patch
 import click
 
 from benchmarks.report import Figure, Goal, Meter, report
+from schemas.loader import load_schema
 
+TRAINING = load_schema("training").line_feed
 SIZES = (100, 500, 2_000)
 SECONDS_PER_FILE = 0.15
 MEMORY_GROWTH = 1.25
@@ -71,9 +73,9 @@ def ingest(files: int, seed: int) -> dict[str, float]:
     ):
         s3 = S3Store(settings)
         for batch in simulate_batches(files, feed="training", seed=seed):
-            s3.put(s3.landing, landing_key("training", batch.name), batch.content)
+            s3.put(s3.landing, landing_key(TRAINING, batch.name), batch.content)
         started = time.perf_counter()
-        (landed,) = take_up(instance, "training", s3, WaferStore(settings))
+        (landed,) = take_up(instance, TRAINING, s3, WaferStore(settings))
         registered = time.perf_counter() - started
         with (
             timed(ingestion, "validate", "validation", seconds),
@@ -82,10 +84,10 @@ def ingest(files: int, seed: int) -> dict[str, float]:
             timed(WaferStore, "replace_batch", "MongoDB", seconds),
             Meter() as run,
         ):
-            result = run_job(settings, instance, "ingest_training", tags=landed.tags)
+            result = run_job(settings, instance, "secom__ingest_training", tags=landed.tags)
         store = WaferStore(settings)
-        accepted = store.batches("training", "accepted")
-        if not result.success or len(accepted) != files or store.miscounted("training", accepted):
+        accepted = store.batches(TRAINING, "accepted")
+        if not result.success or len(accepted) != files or store.miscounted(TRAINING, accepted):
             raise RuntimeError("the run did not ingest every file")
     stages = {stage: value / files for stage, value in seconds.items()}
     return {

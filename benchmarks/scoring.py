@@ -182,13 +182,15 @@ def online(workers: int, seconds: float, seed: int) -> list[Figure]:
     """Measure the latency of the scoring server for requests of each size, and its memory."""
     from wafer_assets.web.champions import shared_folder
     from wafer_assets.web.guard import origins_of
+    from wafer_assets.web.scoring import Served
     from wafer_assets.web.scoring_server import command, environment, prepare
 
     port = free_port()
     bodies = {count: request_body(new_wafers(count, seed)) for count, _ in REQUESTS}
     rows = []
     with Meter() as meter, shared_folder() as folder:
-        prepare(folder, 1, Path(os.environ[BUNDLE_VARIABLE]).read_bytes(), origins_of("127.0.0.1", port))
+        served = Served(line="secom", origins=origins_of("127.0.0.1", port))
+        prepare(folder, served, 1, Path(os.environ[BUNDLE_VARIABLE]).read_bytes())
         process = subprocess.Popen(command(port, workers), env=environment(folder.path))
         try:
             await_answer(port, process)

@@ -14,6 +14,9 @@ import click
 
 from benchmarks.report import Figure, Goal, Meter, report
 from jobs.pod_sizes import MARGIN, STEPS
+from schemas.loader import load_schema
+
+TRAINING = load_schema("training").line_feed
 
 # In the order in which they run: a step, and the assets that it makes.
 STEPS_OF_TRAIN = {
@@ -59,7 +62,7 @@ def main(files: int, seed: int, json_path: Path | None, one: str | None) -> None
     ):
         s3 = S3Store(settings)
         for batch in simulate_batches(files, feed="training", seed=seed):
-            s3.put(s3.landing, landing_key("training", batch.name), batch.content)
+            s3.put(s3.landing, landing_key(TRAINING, batch.name), batch.content)
         for step in (INGESTION, *STEPS_OF_TRAIN):
             click.echo(f"{step} …", err=True)
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.step_memory", "--one", step]
@@ -87,10 +90,10 @@ def measure(step: str) -> dict[str, float]:
     settings = load_settings()
     with open_instance(settings) as instance, Meter() as meter:
         if step == INGESTION:
-            (landed,) = take_up(instance, "training", S3Store(settings), WaferStore(settings))
-            job, chosen, tags = "ingest_training", None, landed.tags
+            (landed,) = take_up(instance, TRAINING, S3Store(settings), WaferStore(settings))
+            job, chosen, tags = "secom__ingest_training", None, landed.tags
         else:
-            job, chosen, tags = "train", [training_key(name) for name in STEPS_OF_TRAIN[step]], {}
+            job, chosen, tags = "secom__train", [training_key("secom", name) for name in STEPS_OF_TRAIN[step]], {}
         result = (
             build_defs(settings)
             .resolve_job_def(job)

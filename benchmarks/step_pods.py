@@ -47,14 +47,14 @@ def measure() -> list[Figure]:
         return time.monotonic() - started, run_id
 
     with running_platform() as platform:
-        timed(platform, "ingest_training", land(platform.settings, platform.instance, given_batches()))
-        timed(platform, "train", {})  # makes the table, which later ones find unchanged
-        in_pods, run_id = timed(platform, "train", {})
+        timed(platform, "secom__ingest_training", land(platform.settings, platform.instance, given_batches()))
+        timed(platform, "secom__train", {})  # makes the table, which later ones find unchanged
+        in_pods, run_id = timed(platform, "secom__train", {})
         steps = len(platform.cluster.pods_of(run_id, STEP))
         platform.roll(env=[{"name": "WAFER_EXECUTOR", "value": "in_process"}])
         settings = {"data": {"WAFER_EXECUTOR": "in_process"}}
         platform.cluster.core.patch_namespaced_config_map("wafer-settings", platform.cluster.namespace, settings)
-        in_one, run_id = timed(platform, "train", {})
+        in_one, run_id = timed(platform, "secom__train", {})
         if platform.cluster.pods_of(run_id, STEP):
             raise RuntimeError("the steps of the second run had pods of their own")
     return [

@@ -51,4 +51,4 @@ STEPS: Mapping[str, PodSize] = {
     "training__model_bundle": PodSize(cpu=1, memory_mib=1280),
     "training__champion": PodSize(cpu=1, memory_mib=768),
 }
-"""By the name of the op."""
+"""By the name of the op, without the line that it begins with."""

@@ -1,4 +1,4 @@
-"""The training feed's jobs."""
+"""The jobs of a line's training feed."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -7,51 +7,59 @@ import dagster as dg
 
 from jobs.pod_sizes import SMALL, STEPS
 from resources.adapters.dagster import UnresolvedAssetJobDefinition
-from wafer_assets.partitions import BATCHES
+from schemas.lines import FEEDS, Line
+from wafer_assets.keys import feed_key, name_of, training_key
+from wafer_assets.partitions import batches_of
 
-INGESTION = dg.AssetSelection.key_prefixes(["training"]) & dg.AssetSelection.groups("ingestion")
-MODELLING = dg.AssetSelection.key_prefixes(["training"]) - INGESTION
-
-INGESTED = dg.AssetSelection.assets(
-    *([feed, asset] for feed in BATCHES for asset in ("validated_batches", "wafer_records"))
-)
-"""What is ingested of every batch, of both feeds."""
-FOLLOWING = dg.AssetSelection.assets(*([feed, "batch_ledger"] for feed in BATCHES), ["training", "wafer_table"])
-"""What sums up all batches."""
-
+INGEST_TRAINING = "ingest_training"
 TRAIN = "train"
 TRAIN_END_TO_END = "train_end_to_end"
 
 
-def training_jobs(executor: Literal["in_process", "kubernetes"]) -> list[UnresolvedAssetJobDefinition]:
-    """Build the jobs; `executor` runs the steps of those that train."""
-    steps = _step_pods() if executor == "kubernetes" else dg.in_process_executor
+def ingested(line: Line) -> dg.AssetSelection:
+    """Return what is ingested of every batch of a line, of both feeds."""
+    assets = ("validated_batches", "wafer_records")
+    return dg.AssetSelection.assets(*(feed_key(line.feed(kind), asset) for kind in FEEDS for asset in assets))
+
+
+def following(line: Line) -> dg.AssetSelection:
+    """Return what sums up all batches of a line."""
+    ledgers = (feed_key(line.feed(kind), "batch_ledger") for kind in FEEDS)
+    return dg.AssetSelection.assets(*ledgers, training_key(line.name, "wafer_table"))
+
+
+def training_jobs(line: Line, executor: Literal["in_process", "kubernetes"]) -> list[UnresolvedAssetJobDefinition]:
+    """Build the jobs of a line; `executor` runs the steps of those that train."""
+    trained = dg.AssetSelection.key_prefixes([line.name, "training"])
+    ingestion = trained & dg.AssetSelection.groups(f"{line.name}_ingestion")
+    batches = batches_of(line.feed("training"))
+    steps = _step_pods(line.name) if executor == "kubernetes" else dg.in_process_executor
     return [
         dg.define_asset_job(
-            "ingest_training",
-            selection=INGESTION,
-            partitions_def=BATCHES["training"],
+            name_of(line.name, INGEST_TRAINING),
+            selection=ingestion,
+            partitions_def=batches,
             # One step over many small files: a process or a pod of its own would only add seconds.
             executor_def=dg.in_process_executor,
             description="Check batch files against the contract; store the good ones, quarantine the others.",
         ),
         dg.define_asset_job(
-            TRAIN,
-            selection=MODELLING,
+            name_of(line.name, TRAIN),
+            selection=trained - ingestion,
             executor_def=steps,
             description="Train, evaluate and register a fault model on all accepted labelled wafers.",
         ),
         dg.define_asset_job(
-            TRAIN_END_TO_END,
-            selection=INGESTION | MODELLING,
-            partitions_def=BATCHES["training"],
+            name_of(line.name, TRAIN_END_TO_END),
+            selection=trained,
+            partitions_def=batches,
             executor_def=steps,
             description="Ingest a range of batch files, then train on all wafers accepted so far.",
         ),
     ]
 
 
-def _step_pods() -> dg.ExecutorDefinition:
+def _step_pods(line: str) -> dg.ExecutorDefinition:
     # Kubernetes' client takes most of a second to import, which a laptop need not wait for.
     from resources.step_pods import step_pods
 
@@ -60,13 +68,13 @@ def _step_pods() -> dg.ExecutorDefinition:
         return {
             "step_k8s_config": SMALL.k8s_config,
             "per_step_k8s_config": {
-                name: replace(size, memory_mib=memory[name]).k8s_config for name, size in STEPS.items()
+                name_of(line, step): replace(size, memory_mib=memory[step]).k8s_config for step, size in STEPS.items()
             },
             # The pods of a run go with it, however it ends.
             "enable_owner_references": True,
         }
 
-    sizes = {name: dg.Field(int, default_value=size.memory_mib) for name, size in STEPS.items()}
+    sizes = {step: dg.Field(int, default_value=size.memory_mib) for step, size in STEPS.items()}
     return step_pods.configured(
         configure,
         config_schema={"memory_mib": dg.Field(sizes, description="Memory of the steps' pods in this run, in MiB.")},

@@ -119,7 +119,7 @@ class BatchDocuments:
         StoringTooSlowError
             What the batch was before is still there.
         """
-        self.sweep()
+        sweep(self._database)
         version, started = token_hex(8), time.monotonic()
         self._storings.insert_one(
             {
@@ -145,12 +145,12 @@ class BatchDocuments:
                 self._database, lambda session: self._show(version, batch, manifest, before_commit, session)
             )
         except BaseException as error:
-            self._clean_up(version)
+            _clean_up(self._database, version)
             if isinstance(error, StoringTooSlowError):  # pieces may have come after the sweep
                 self._documents.delete_many({"batch": batch, "version": version})
             raise
         if replaced:
-            self._clean_up(version)
+            _clean_up(self._database, version)
         return version
 
     def read(self, batch: str, kept: Callable[[Document, Document], _Result]) -> tuple[Document, list[_Result]] | None:
@@ -205,11 +205,6 @@ class BatchDocuments:
         """Return how many documents a version of a batch has."""
         return self._documents.count_documents({"batch": batch, "version": version})
 
-    def sweep(self) -> None:
-        """Delete what killed processes have left, in any collection."""
-        for storing in list(self._storings.find({"begun_at": {"$lt": datetime.now(UTC) - SWEEP_AFTER}})):
-            self._clean_up(storing["_id"])
-
     def _show(
         self,
         version: str,
@@ -238,22 +233,29 @@ class BatchDocuments:
         before_commit(session)
         return bool(former and former["wafers"])
 
-    def _clean_up(self, version: str) -> None:
-        from pymongo import timeout
-        from pymongo.errors import PyMongoError
 
-        with suppress(PyMongoError), timeout(_CLEAN_UP_SECONDS):
-            self._discard(version)
+def sweep(database: "Database[Document]") -> None:
+    """Delete what killed processes have left, in any collection."""
+    for storing in list(database["storings"].find({"begun_at": {"$lt": datetime.now(UTC) - SWEEP_AFTER}})):
+        _clean_up(database, storing["_id"])
 
-    def _discard(self, storing: str) -> None:
-        """Delete the documents that a storing says are unused; its own version cannot become visible any more."""
-        # Marked first, and `_show` refuses what is marked: whatever clocks say, no manifest names what is deleted here.
-        found = self._storings.find_one_and_update({"_id": storing}, {"$set": {"discarded": True}})
-        if found is None:
-            return
-        documents = self._database[found["documents"]]
-        documents.delete_many({"batch": found["batch"], "version": found["unused"]})
-        self._storings.delete_one({"_id": storing})
+
+def _clean_up(database: "Database[Document]", version: str) -> None:
+    from pymongo import timeout
+    from pymongo.errors import PyMongoError
+
+    with suppress(PyMongoError), timeout(_CLEAN_UP_SECONDS):
+        _discard(database, version)
+
+
+def _discard(database: "Database[Document]", storing: str) -> None:
+    """Delete the documents that a storing says are unused; its own version cannot become visible any more."""
+    # Marked first, and `_show` refuses what is marked: whatever clocks say, no manifest names what is deleted here.
+    found = database["storings"].find_one_and_update({"_id": storing}, {"$set": {"discarded": True}})
+    if found is None:
+        return
+    database[found["documents"]].delete_many({"batch": found["batch"], "version": found["unused"]})
+    database["storings"].delete_one({"_id": storing})
 
 
 def in_transaction(database: "Database[Document]", work: "Callable[[ClientSession], _Result]") -> _Result:

@@ -5,7 +5,7 @@ Which version that is to be is decided in `wafer_assets.operations.champion`.
 
 from typing import TYPE_CHECKING
 
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking
 
 if TYPE_CHECKING:
     from wafer_assets.domain.scoring import Bundle
@@ -22,7 +22,7 @@ class NoChampionError(LookupError):
         )
 
 
-def load_champion(tracking: Tracking) -> "tuple[BundleVersion, Bundle]":
+def load_champion(tracking: LineTracking) -> "tuple[BundleVersion, Bundle]":
     """Return the champion and its bundle; whoever scores with it sees this one version only.
 
     Raises
@@ -38,7 +38,7 @@ def load_champion(tracking: Tracking) -> "tuple[BundleVersion, Bundle]":
     return version, load_bundle(tracking, version)
 
 
-def champion_of(tracking: Tracking) -> BundleVersion:
+def champion_of(tracking: LineTracking) -> BundleVersion:
     """Return the version that predicts.
 
     Raises
@@ -52,7 +52,7 @@ def champion_of(tracking: Tracking) -> BundleVersion:
     return version
 
 
-def load_bundle(tracking: Tracking, version: BundleVersion) -> "Bundle":
+def load_bundle(tracking: LineTracking, version: BundleVersion) -> "Bundle":
     """Return the bundle of a version.
 
     Raises

@@ -1,10 +1,11 @@
 """How assets' values are kept in the lake bucket: frames as Parquet, everything else as our own bytes.
 
-An asset's latest value is one object, ``<feed>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
-partition, ``<feed>/<asset>/<partition>.<extension>``. What a training makes is stored first as its own,
-``runs/<training>/<feed>/<asset>.<extension>``, or ``runs/<training>/<step>/<output>.<extension>`` between the ops of a
-graph, and the server copies it from there to the latest. A step of a training reads the training's own values; one
-that the training has not made is taken over from the latest at its first use, and then stays the same for all steps.
+An asset's latest value is one object, ``<line>/<feed>/<asset>/<asset>.<extension>``, or of a partitioned asset one per
+partition, ``<line>/<feed>/<asset>/<partition>.<extension>``. What a training makes is stored first as its own,
+``runs/<training>/<line>/<feed>/<asset>.<extension>``, or ``runs/<training>/<step>/<output>.<extension>`` between the
+ops of a graph, and the server copies it from there to the latest. A step of a training reads the training's own
+values; one that the training has not made is taken over from the latest at its first use, and then stays the same for
+all steps.
 
 Each object is written in one request, so nobody reads half of one. A step that dies between the two writes leaves the
 latest as it was, and does both again when it is repeated. What a value comes from is metadata of the object itself.
@@ -21,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 import dagster as dg
 
+from resources.model_config import model_resource
 from resources.s3 import ObjectChangedError, ObjectNotFoundError, S3Store
 from resources.trainings import (
     MixedTrainingsError,
@@ -52,18 +54,20 @@ class _LakeIOManager(dg.IOManager):
 
     extension: ClassVar[str]
 
-    def __init__(self, s3: S3Store, config_hash: str = "") -> None:
+    def __init__(self, s3: S3Store, line: str, config_hash: str = "") -> None:
         self._s3 = s3
+        self._line = line
         self._config_hash = config_hash
 
     @classmethod
-    def definition(cls, s3: S3Store) -> dg.IOManagerDefinition:
-        """Return the IO manager that knows the hyperparameters of the run that it serves."""
+    def definition(cls, s3: S3Store, line: str) -> dg.IOManagerDefinition:
+        """Return the IO manager of a line, which knows the hyperparameters of the run that it serves."""
+        model = model_resource(line)
 
         def make(context: dg.InitResourceContext) -> dg.IOManager:
-            return cls(s3, context.resources.model.values.content_hash)
+            return cls(s3, line, getattr(context.resources, model).values.content_hash)
 
-        return dg.IOManagerDefinition(make, required_resource_keys={"model"})
+        return dg.IOManagerDefinition(make, required_resource_keys={model})
 
     @abstractmethod
     def encode(self, value: object) -> bytes:

@@ -1,17 +1,18 @@
 """The wafer store: every accepted wafer, and what became of every batch, in MongoDB; and what all stores share.
 
-A wafer is one document of the collection ``<feed>_wafers``::
+A wafer is one document of the collection ``<line>_<feed>_wafers``::
 
-    {"_id": "<batch>:<wafer>:<version>", "line": "training", "batch": "wafer_28012020_051011.csv",
-     "version": "9f86d081884c7d65", "wafer": "Wafer-17", "row": 16, "faulty": false,
-     "readings": {"Sensor-1": 3030.93, "Sensor-2": 2564.0, ...}}
+    {"_id": "<batch>:<wafer>:<version>", "batch": "wafer_28012020_051011.csv", "version": "9f86d081884c7d65",
+     "wafer": "Wafer-17", "row": 16, "faulty": false, "readings": {"Sensor-1": 3030.93, "Sensor-2": 2564.0, ...},
+     "context": {"Tool": "ETCH-3", ...}, "order": 1580187011.0}
 
 ``row`` is the wafer's place in its file, from 0; ``faulty`` exists on the training feed only; a missing
-reading is left out of ``readings``. So ``{"readings.Sensor-60": {"$gt": 5}}`` finds wafers as one expects. An
+reading is left out of ``readings``. ``context`` holds what the line declares to be no sensor, and ``order`` is there
+where one of these orders its wafers in time. So ``{"readings.Sensor-60": {"$gt": 5}}`` finds wafers as one expects. An
 array or a packed vector of readings would save 15 or 35 ms per batch of 100, and nobody could query them.
 
-What became of a batch is one document of the collection ``batches``: its manifest, with ``<feed>/<batch>`` as
-``_id``. Each ingestion of a batch is a ``version``, and those wafers count whose version the manifest names
+What became of a batch is one document of the collection ``batches``: its manifest, with ``<line>/<feed>/<batch>``
+as ``_id``. Each ingestion of a batch is a ``version``, and those wafers count whose version the manifest names
 (`resources.batch_documents` says how they change as a whole). For a second or two while a batch is ingested, or for
 half an hour after a process was killed, there are others: a query of one's own that must not count a wafer twice
 joins the two, or asks for ``{"batch": ..., "version": <that of the manifest>}``.
@@ -22,15 +23,16 @@ What was predicted of the wafers is in `resources.predictions`, and what was dec
 
 from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from resources.batch_documents import PIECE, BatchDocuments, Document
+from resources.batch_documents import PIECE, BatchDocuments, Document, sweep
 from resources.s3 import StoredObject
-from schemas.loader import Feed
+from schemas.lines import FEEDS, Feed, LineFeed
 from wafer_assets.settings import NotConfiguredError, Settings
 
 if TYPE_CHECKING:
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
     from pymongo.database import Database
-
-STORED_FEED = "line"  # as documents call the feed; the next layout of the state can rename it
 
 BatchStatus: TypeAlias = Literal["accepted", "quarantined"]
 
@@ -64,6 +64,8 @@ class BatchManifest(BaseModel):
         Records stored and how many of them are faulty; `faulty` is None on the prediction feed.
     reasons
         Why the batch is in quarantine, one mapping each; empty if accepted.
+    warnings
+        What somebody should look at though the batch is accepted, in the same form.
     stored_at
         When the store took it.
     contract_version
@@ -72,9 +74,10 @@ class BatchManifest(BaseModel):
         Of the batch's records; None if stored before there were versions.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
-    feed: Feed = Field(alias=STORED_FEED)
+    line: str
+    feed: Feed
     batch: str
     status: BatchStatus
     key: str
@@ -85,6 +88,7 @@ class BatchManifest(BaseModel):
     wafers: int
     faulty: int | None
     reasons: tuple[Mapping[str, str | int | None], ...]
+    warnings: tuple[Mapping[str, str | int | None], ...] = ()
     stored_at: datetime
     contract_version: str = "1.0"  # manifests written before it was noted
     version: str | None = None
@@ -101,14 +105,34 @@ class BatchFailure(BaseModel):
         Of the ingestion that tried it, contract included.
     """
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True)
 
-    feed: Feed = Field(alias=STORED_FEED)
+    line: str
+    feed: Feed
     batch: str
     etag: str
     code_version: str
     reason: str
     failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch as it is stored.
+
+    Attributes
+    ----------
+    manifest
+        What became of it.
+    frame
+        Batch frame; None if it is in quarantine.
+    context
+        The columns that are no sensors, for the same rows, those without any value left out; None like the frame.
+    """
+
+    manifest: BatchManifest
+    frame: "pd.DataFrame | None"
+    context: "pd.DataFrame | None"
 
 
 class MongoStore:
@@ -150,22 +174,26 @@ class MongoStore:
 
 
 class WaferStore(MongoStore):
-    """The wafers and the batch manifests."""
+    """The wafers and the batch manifests of all lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._indexed: set[str] = set()
 
     def _create_indexes(self, database: "Database[Document]") -> None:
-        database["batches"].create_index([(STORED_FEED, 1), ("status", 1)])
-        for feed in get_args(Feed):
-            _records(database, feed).create_indexes()
+        database["batches"].create_index([("line", 1), ("feed", 1), ("status", 1)])
 
     def replace_batch(
         self,
-        feed: Feed,
+        feed: LineFeed,
         batch: str,
         frame: "pd.DataFrame",
         source: StoredObject,
         *,
         sha256: str,
         contract_version: str = "1.0",
+        context: "pd.DataFrame | None" = None,
+        warnings: Sequence[Mapping[str, str | int | None]] = (),
         before_commit: Callable[[], None] = lambda: None,
     ) -> BatchManifest:
         """Make the batch's records exactly the frame's rows, and its manifest say accepted, at once.
@@ -175,13 +203,18 @@ class WaferStore(MongoStore):
         feed, batch
             The feed, and the name of the batch there.
         frame
-            Batch frame: `wafer`, the sensors (float64, NaN is missing) and, on the training feed, `faulty`.
+            Batch frame: `wafer`, maybe `order`, the sensors (float64, NaN is missing) and, on the training feed,
+            `faulty`.
         source
             The object in the landing bucket that the frame was read from.
         sha256
             Hash of the normalised content.
         contract_version
             Version of the contract that the file keeps.
+        context
+            The columns that are no sensors, for the same rows; none by default.
+        warnings
+            What somebody should look at, in the form of reasons.
         before_commit
             Publishes the same wafers elsewhere, once MongoDB has taken them and nobody sees them yet. If it fails,
             nothing has changed here. It may be called again.
@@ -198,7 +231,8 @@ class WaferStore(MongoStore):
         """
         faulty = int(frame["faulty"].sum()) if "faulty" in frame else None
         manifest = BatchManifest(
-            feed=feed,
+            line=feed.line,
+            feed=feed.kind,
             batch=batch,
             status="accepted",
             **_described(source),
@@ -206,17 +240,19 @@ class WaferStore(MongoStore):
             wafers=len(frame),
             faulty=faulty,
             reasons=(),
+            warnings=tuple(warnings),
             stored_at=datetime.now(UTC),
             contract_version=contract_version,
         )
-        return self._replace(manifest, _documents(feed, frame), _sensors(frame), before_commit)
+        return self._replace(feed, manifest, _documents(frame, context), _sensors(frame), before_commit)
 
     def quarantine_batch(
         self,
-        feed: Feed,
+        feed: LineFeed,
         batch: str,
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
+        contract_version: str = "1.0",
     ) -> BatchManifest:
         """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once.
 
@@ -226,7 +262,8 @@ class WaferStore(MongoStore):
             What the batch was before is still there.
         """
         manifest = BatchManifest(
-            feed=feed,
+            line=feed.line,
+            feed=feed.kind,
             batch=batch,
             status="quarantined",
             **_described(source),
@@ -235,26 +272,27 @@ class WaferStore(MongoStore):
             faulty=None,
             reasons=tuple(reasons),
             stored_at=datetime.now(UTC),
+            contract_version=contract_version,
         )
-        return self._replace(manifest, (), [])
+        return self._replace(feed, manifest, (), [])
 
     def note_failure(self, failure: BatchFailure) -> None:
         """Note why a batch could not be stored; what it was before stays, and its next outcome deletes the note."""
-        identifier = _manifest_id(failure.feed, failure.batch)
-        self._failures.replace_one({"_id": identifier}, failure.model_dump(by_alias=True), upsert=True)
+        identifier = f"{failure.line}/{failure.feed}/{failure.batch}"
+        self._failures.replace_one({"_id": identifier}, failure.model_dump(), upsert=True)
 
-    def failures(self, feed: Feed) -> list[BatchFailure]:
+    def failures(self, feed: LineFeed) -> list[BatchFailure]:
         """List what was noted, by name of the batch."""
-        found = [BatchFailure(**document) for document in self._failures.find({STORED_FEED: feed}, {"_id": False})]
+        found = [BatchFailure(**document) for document in self._failures.find(_all_of(feed), {"_id": False})]
         return sorted(found, key=lambda item: item.batch)
 
-    def batches(self, feed: Feed, status: BatchStatus | None = None) -> list[BatchManifest]:
+    def batches(self, feed: LineFeed, status: BatchStatus | None = None) -> list[BatchManifest]:
         """List the manifests of a feed, or those of one status, by name of the batch."""
-        wanted = {STORED_FEED: feed} if status is None else {STORED_FEED: feed, "status": status}
+        wanted = _all_of(feed) if status is None else {**_all_of(feed), "status": status}
         found = self._manifests.find(wanted, {"_id": False, "sensors": False})
         return sorted((BatchManifest(**document) for document in found), key=lambda item: item.batch)
 
-    def miscounted(self, feed: Feed, manifests: Sequence[BatchManifest]) -> list[str]:
+    def miscounted(self, feed: LineFeed, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""
         records = self._records(feed)
         if records.count() == sum(manifest.wafers for manifest in manifests):
@@ -262,12 +300,12 @@ class WaferStore(MongoStore):
         # There may be wafers that no manifest names, and counting batch by batch never reads a whole collection.
         return [item.batch for item in manifests if records.count_of(item.batch, item.version) != item.wafers]
 
-    def batches_of(self, feed: Feed, wafer: str) -> list[str]:
+    def batches_of(self, feed: LineFeed, wafer: str) -> list[str]:
         """Return the accepted batches that hold a wafer, by name."""
         return [str(document["batch"]) for document in self._records(feed).of_wafer(wafer)]
 
-    def read(self, feed: Feed, batch: str) -> "tuple[BatchManifest, pd.DataFrame | None]":
-        """Read a batch's manifest with the frame that belongs to it, or None if it is in quarantine.
+    def read(self, feed: LineFeed, batch: str) -> "StoredBatch":
+        """Read a batch's manifest with the wafers that belong to it.
 
         The frame is the one it was stored from: same rows, order, and every bit of a float.
 
@@ -280,13 +318,18 @@ class WaferStore(MongoStore):
         """
         found = self._records(feed).read(batch, _row)
         if found is None:
-            raise BatchNotFoundError(f"The {feed} feed has no accepted batch {batch!r}. Ingest it first.")
+            raise BatchNotFoundError(f"The feed {feed} has no accepted batch {batch!r}. Ingest it first.")
         document, rows = found
         sensors: list[str] = document.pop("sensors")
         manifest = BatchManifest(**document)
-        return manifest, _frame(rows, sensors) if manifest.status == "accepted" else None
+        if manifest.status == "quarantined":
+            return StoredBatch(manifest, None, None)
+        rows.sort(key=lambda row: row.place)
+        return StoredBatch(manifest, _frame(rows, sensors), _context(rows))
 
-    def read_batches(self, feed: Feed, without: Container[str] = ()) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
+    def read_batches(
+        self, feed: LineFeed, without: Container[str] = ()
+    ) -> Iterator[tuple[BatchManifest, "pd.DataFrame"]]:
         """Read the accepted batches of a feed by name, one at a time, each with the manifest it belongs to.
 
         A batch that goes to quarantine between the listing and its turn is left out.
@@ -299,13 +342,13 @@ class WaferStore(MongoStore):
         for listed in self.batches(feed, "accepted"):
             if listed.batch in without:
                 continue
-            manifest, frame = self.read(feed, listed.batch)
-            if frame is not None:
-                yield manifest, frame
+            stored = self.read(feed, listed.batch)
+            if stored.frame is not None:
+                yield stored.manifest, stored.frame
 
     def sweep(self) -> None:
         """Delete what processes that were killed while they stored a batch have left."""
-        self._records("training").sweep()
+        sweep(self._database)
 
     @property
     def _manifests(self) -> "Collection[Document]":
@@ -315,31 +358,46 @@ class WaferStore(MongoStore):
     def _failures(self) -> "Collection[Document]":
         return self._database["failed_batches"]
 
-    def _records(self, feed: Feed) -> BatchDocuments:
-        return _records(self._database, feed)
+    def lines(self) -> list[str]:
+        """Return the lines that there are batches of, by name, whether they are declared or not."""
+        return sorted(self._manifests.distinct("line"))
+
+    def remove_line(self, line: str) -> None:
+        """Delete all wafers and batches of a line, and what is known of the files that could not be stored."""
+        for kind in FEEDS:
+            documents = f"{line}_{kind}_wafers"
+            self._database[documents].drop()  # with its indexes
+            self._indexed.discard(documents)
+        for collection in (self._manifests, self._failures):
+            collection.delete_many({"line": line})
+
+    def _records(self, feed: LineFeed) -> BatchDocuments:
+        documents = f"{feed.line}_{feed.kind}_wafers"
+        records = BatchDocuments(self._database, documents, "batches", f"{feed}/")
+        if documents not in self._indexed:
+            records.create_indexes()
+            self._indexed.add(documents)
+        return records
 
     def _replace(
         self,
+        feed: LineFeed,
         manifest: BatchManifest,
         documents: "Iterable[Document]",
         sensors: list[str],
         before_commit: Callable[[], None] = lambda: None,
     ) -> BatchManifest:
         def last(session: "ClientSession") -> None:
-            self._failures.delete_one({"_id": _manifest_id(manifest.feed, manifest.batch)}, session=session)
+            self._failures.delete_one({"_id": f"{feed}/{manifest.batch}"}, session=session)
             before_commit()
 
-        stored = {**manifest.model_dump(by_alias=True, exclude={"version"}), "sensors": sensors}
-        version = self._records(manifest.feed).replace(manifest.batch, stored, documents, last)
+        stored = {**manifest.model_dump(exclude={"version"}), "sensors": sensors}
+        version = self._records(feed).replace(manifest.batch, stored, documents, last)
         return manifest.model_copy(update={"version": version})
 
 
-def _records(database: "Database[Document]", feed: Feed) -> BatchDocuments:
-    return BatchDocuments(database, f"{feed}_wafers", "batches", _manifest_id(feed, ""))
-
-
-def _manifest_id(feed: Feed, batch: str) -> str:
-    return f"{feed}/{batch}"
+def _all_of(feed: LineFeed) -> Document:
+    return {"line": feed.line, "feed": feed.kind}
 
 
 def _described(source: StoredObject) -> dict[str, Any]:
@@ -352,20 +410,21 @@ def _described(source: StoredObject) -> dict[str, Any]:
 
 
 def _sensors(frame: "pd.DataFrame") -> list[str]:
-    return [column for column in frame.columns if column not in ("wafer", "faulty")]
+    return [column for column in frame.columns if column not in ("wafer", "order", "faulty")]
 
 
-def _documents(feed: Feed, frame: "pd.DataFrame") -> "Iterator[Document]":
+def _documents(frame: "pd.DataFrame", context: "pd.DataFrame | None") -> "Iterator[Document]":
     """Yield a document per wafer, in the order of the rows."""
     sensors = _sensors(frame)
     labels = frame["faulty"].tolist() if "faulty" in frame else None
+    orders = frame["order"].tolist() if "order" in frame else None
+    contexts = None if context is None or not len(context.columns) else _contexts(context)
     # Block by block, so that a large batch is not held a second time as objects.
     for start in range(0, len(frame), PIECE):
         block = frame.iloc[start : start + PIECE]
         rows = zip(block["wafer"], block[sensors].to_numpy().tolist(), strict=True)
         for row, (wafer, values) in enumerate(rows, start):
             document: Document = {
-                STORED_FEED: feed,
                 "wafer": wafer,
                 "row": row,
                 # NaN alone differs from itself.
@@ -373,29 +432,59 @@ def _documents(feed: Feed, frame: "pd.DataFrame") -> "Iterator[Document]":
             }
             if labels is not None:
                 document["faulty"] = bool(labels[row])
+            if orders is not None:
+                document["order"] = orders[row]
+            if contexts is not None:
+                document["context"] = contexts[row]
             yield document
 
 
-_Row: TypeAlias = tuple[int, str, bool | None, "array[float]"]
+def _contexts(context: "pd.DataFrame") -> list[Document]:
+    """Return what is known of each wafer beside its readings; what is missing is left out."""
+    names = [str(name) for name in context]
+    present = context.notna().to_numpy()
+    rows = zip(*(context[name].tolist() for name in names), strict=True)
+    return [
+        {name: value for name, value, there in zip(names, row, is_there, strict=True) if there}
+        for row, is_there in zip(rows, present, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    place: int
+    wafer: str
+    faulty: bool | None
+    order: float | None
+    context: Document
+    values: "array[float]"
 
 
 def _row(manifest: Document, document: Document) -> _Row:
-    """Return the place, the wafer, its label and its readings in the order of the manifest's sensors."""
+    """Return what is kept of a document, its readings in the order of the manifest's sensors."""
     readings, nan = document["readings"], float("nan")
     values = array("d", [readings.get(sensor, nan) for sensor in manifest["sensors"]])
-    return document["row"], document["wafer"], document.get("faulty"), values
+    faulty, order, context = map(document.get, ("faulty", "order", "context"))
+    return _Row(document["row"], document["wafer"], faulty, order, context or {}, values)
 
 
 def _frame(rows: list[_Row], sensors: list[str]) -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
-    rows.sort(key=lambda row: row[0])
     values = np.empty((len(rows), len(sensors)))
     for place, row in enumerate(rows):
-        values[place] = row[3]
+        values[place] = row.values
     frame = pd.DataFrame(values, columns=sensors, copy=False)
-    frame.insert(0, "wafer", pd.Series([wafer for _, wafer, _, _ in rows], dtype=object))
-    if rows and rows[0][2] is not None:
-        frame["faulty"] = np.array([faulty for _, _, faulty, _ in rows], dtype=np.int8)
+    frame.insert(0, "wafer", pd.Series([row.wafer for row in rows], dtype=object))
+    if rows and rows[0].order is not None:
+        frame.insert(1, "order", np.array([row.order for row in rows], dtype=float))
+    if rows and rows[0].faulty is not None:
+        frame["faulty"] = np.array([row.faulty for row in rows], dtype=np.int8)
     return frame
+
+
+def _context(rows: list[_Row]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame([row.context for row in rows])

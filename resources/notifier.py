@@ -19,6 +19,7 @@ from resources.adapters.dagster import store_value, stored_value
 from wafer_assets.settings import NotificationSettings
 
 STATE_KEY = "wafer_notifications"
+"""What is known of the last hour; a line's own follows after a slash."""
 _HOUR = 3600.0
 _TIMEOUT = 15.0  # seconds for an address; Dagster gives a sensor a minute
 
@@ -47,8 +48,9 @@ class NotificationError(dg.DagsterError):
 
     def __init__(self, failed: Sequence[str], addresses: int) -> None:
         super().__init__(
-            f"{len(failed)} of {addresses} addresses in WAFER_NOTIFICATIONS__URLS did not take a message: "
-            f"{', '.join(failed)}. Check that each is a valid Apprise URL and that its service can be reached."
+            f"{len(failed)} of {addresses} addresses did not take a message: {', '.join(failed)}. Check that each in "
+            "WAFER_NOTIFICATIONS__URLS and WAFER_NOTIFICATIONS__RECEIVERS is a valid Apprise URL, and that its service "
+            "can be reached."
         )
         self.reached = len(failed) < addresses
 
@@ -64,8 +66,8 @@ class _State(BaseModel):
 class Notifier:
     """Sends messages to the log and to the configured addresses.
 
-    The log gets all of them, the addresses at most `max_per_hour` in any hour; a message says how many were held
-    back before it. Two sensors that send at the same moment may count as one.
+    The log gets all of them, the addresses at most `max_per_hour` about a line in any hour; a message says how many
+    were held back before it. Two sensors that send at the same moment may count as one.
 
     Parameters
     ----------
@@ -79,8 +81,21 @@ class Notifier:
         self._settings = settings
         self._clock = clock
 
-    def send(self, instance: dg.DagsterInstance, title: str, body: str) -> None:
+    def send(
+        self, instance: dg.DagsterInstance, title: str, body: str, line: str = "", receivers: Sequence[str] = ()
+    ) -> None:
         """Send a message, or count it where too many were sent.
+
+        Parameters
+        ----------
+        instance
+            Keeps what was sent.
+        title, body
+            What to say.
+        line
+            The line that it is about, whose messages count apart: a line that floods silences no other.
+        receivers
+            Names of those who are told; without any that the settings know, it is those who are told of everything.
 
         Raises
         ------
@@ -89,15 +104,16 @@ class Notifier:
         """
         title, body = redact(title), redact(body)
         _log.warning("%s\n%s", title, body)
-        urls = self._settings.urls
+        urls = self._addresses(receivers)
         if not urls:
             return
-        now, state = self._clock(), _load(instance)
+        key = f"{STATE_KEY}/{line}" if line else STATE_KEY
+        now, state = self._clock(), _load(instance, key)
         # Times in the future are from before the clock was set back.
         recent = tuple(at for at in state.sent if now - _HOUR < at <= now)
         if len(recent) >= self._settings.max_per_hour:
             since = state.held_back_since if state.held_back else now
-            _save(instance, _State(sent=recent, held_back=state.held_back + 1, held_back_since=since))
+            _save(instance, key, _State(sent=recent, held_back=state.held_back + 1, held_back_since=since))
             return
         if state.held_back:
             body = f"{body}\n\n{_held_back(state)}"
@@ -107,18 +123,24 @@ class Notifier:
             if not _delivered(url.get_secret_value(), title, body)
         ]
         if len(failed) < len(urls):
-            _save(instance, _State(sent=(*recent, now)))
+            _save(instance, key, _State(sent=(*recent, now)))
         if failed:
             raise NotificationError(failed, len(urls))
 
+    def _addresses(self, receivers: Sequence[str]) -> tuple[SecretStr, ...]:
+        known = self._settings.receivers
+        if unknown := [name for name in receivers if name not in known]:
+            _log.error("No address is set for %s in WAFER_NOTIFICATIONS__RECEIVERS.", ", ".join(unknown))
+        return tuple(known[name] for name in receivers if name in known) or self._settings.urls
 
-def _load(instance: dg.DagsterInstance) -> _State:
-    stored = stored_value(instance, STATE_KEY)
+
+def _load(instance: dg.DagsterInstance, key: str) -> _State:
+    stored = stored_value(instance, key)
     return _State.model_validate_json(stored) if stored else _State()
 
 
-def _save(instance: dg.DagsterInstance, state: _State) -> None:
-    store_value(instance, STATE_KEY, state.model_dump_json())
+def _save(instance: dg.DagsterInstance, key: str, state: _State) -> None:
+    store_value(instance, key, state.model_dump_json())
 
 
 def _held_back(state: _State) -> str:

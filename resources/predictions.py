@@ -1,14 +1,14 @@
 """The predictions: what a bundle said of every wafer, and which bundle scored which batch, in MongoDB.
 
-A wafer's prediction is one document of the collection ``predictions``::
+A wafer's prediction is one document of the collection ``<line>_predictions``::
 
     {"_id": "<batch>:<wafer>:<version>", "batch": "wafer_28012020_051011.csv", "version": "9f86d081884c7d65",
      "wafer": "Wafer-17", "row": 16, "probability": 0.12, "faulty": true, "cluster": 1, "decided_by": "cluster",
      "bundle_version": 3, "margin": -1.99, "base": -1.83, "others": 0.1,
      "evidence": [{"sensor": "Sensor-60", "contribution": 0.23, "value": 22.5, "median": 2.5, ...}, ...]}
 
-What scored a batch is one document of ``scored_batches``, with the batch as ``_id``. Those predictions count whose
-``version`` it names; for what others there may be, see `resources.batch_documents`.
+What scored a batch is one document of ``scored_batches``, with ``<line>/<batch>`` as ``_id``. Those predictions count
+whose ``version`` it names; for what others there may be, see `resources.batch_documents`.
 
 How a wafer is scored is in `wafer_assets.domain.scoring`.
 """
@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict
 
 from resources.batch_documents import BatchDocuments
 from resources.mongo import MongoStore
+from wafer_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
-    from pymongo.database import Database
 
 
 class ScoredBatch(BaseModel):
@@ -44,6 +44,7 @@ class ScoredBatch(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    line: str
     batch: str
     sha256: str
     wafers: int
@@ -71,10 +72,11 @@ class BatchReplacedError(RuntimeError):
 
 
 class PredictionStore(MongoStore):
-    """The predictions of all scored batches."""
+    """The predictions of all scored batches, of all lines."""
 
-    def _create_indexes(self, database: "Database[dict[str, Any]]") -> None:
-        BatchDocuments(database, "predictions", "scored_batches").create_indexes()
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._indexed: set[str] = set()
 
     def replace(
         self, scored: ScoredBatch, wafers: Sequence[Mapping[str, Any]], before_commit: Callable[[], None]
@@ -102,13 +104,13 @@ class PredictionStore(MongoStore):
         """
 
         def publish(session: "ClientSession") -> None:
-            self._require_content(scored.batch, scored.sha256, session)
+            self._require_content(scored.line, scored.batch, scored.sha256, session)
             before_commit()
 
         documents = ({"row": row, **wafer} for row, wafer in enumerate(wafers))
-        self._predictions.replace(scored.batch, scored.model_dump(), documents, publish)
+        self._predictions(scored.line).replace(scored.batch, scored.model_dump(), documents, publish)
 
-    def withdraw(self, batch: str) -> None:
+    def withdraw(self, line: str, batch: str) -> None:
         """Forget all predictions of a batch in quarantine, at once.
 
         Raises
@@ -116,27 +118,40 @@ class PredictionStore(MongoStore):
         BatchReplacedError
             It is not in quarantine any more; nothing has changed.
         """
-        self._predictions.replace(batch, None, (), lambda session: self._require_content(batch, None, session))
+        self._predictions(line).replace(
+            batch, None, (), lambda session: self._require_content(line, batch, None, session)
+        )
 
-    def scored(self) -> dict[str, ScoredBatch]:
-        """Return what scored each batch, by batch."""
-        found = self._database["scored_batches"].find({}, {"_id": False})
+    def scored(self, line: str) -> dict[str, ScoredBatch]:
+        """Return what scored each batch of a line, by batch."""
+        found = self._database["scored_batches"].find({"line": line}, {"_id": False})
         return {document["batch"]: ScoredBatch(**document) for document in found}
 
-    def scored_batch(self, batch: str) -> ScoredBatch | None:
+    def scored_batch(self, line: str, batch: str) -> ScoredBatch | None:
         """Return what scored a batch; None if nothing did."""
-        document = self._database["scored_batches"].find_one({"_id": batch}, {"_id": False})
+        document = self._database["scored_batches"].find_one({"_id": f"{line}/{batch}"}, {"_id": False})
         return ScoredBatch(**document) if document else None
 
-    def of_wafer(self, wafer: str) -> list[dict[str, Any]]:
-        """Return all predictions of a wafer, one per batch that holds it, by batch."""
-        return self._predictions.of_wafer(wafer)
+    def of_wafer(self, line: str, wafer: str) -> list[dict[str, Any]]:
+        """Return all predictions of a wafer of a line, one per batch that holds it, by batch."""
+        return self._predictions(line).of_wafer(wafer)
 
-    @property
-    def _predictions(self) -> BatchDocuments:
-        return BatchDocuments(self._database, "predictions", "scored_batches")
+    def remove_line(self, line: str) -> None:
+        """Delete all predictions of a line."""
+        self._database[f"{line}_predictions"].drop()  # with its indexes
+        self._indexed.discard(line)
+        self._database["scored_batches"].delete_many({"line": line})
 
-    def _require_content(self, batch: str, sha256: str | None, session: "ClientSession") -> None:
-        manifest = self._database["batches"].find_one({"_id": f"prediction/{batch}"}, {"sha256": True}, session=session)
+    def _predictions(self, line: str) -> BatchDocuments:
+        predictions = BatchDocuments(self._database, f"{line}_predictions", "scored_batches", f"{line}/")
+        if line not in self._indexed:
+            predictions.create_indexes()
+            self._indexed.add(line)
+        return predictions
+
+    def _require_content(self, line: str, batch: str, sha256: str | None, session: "ClientSession") -> None:
+        manifest = self._database["batches"].find_one(
+            {"_id": f"{line}/prediction/{batch}"}, {"sha256": True}, session=session
+        )
         if manifest is None or manifest["sha256"] != sha256:
             raise BatchReplacedError(batch)

@@ -72,6 +72,10 @@ class PromotionLog(MongoStore):
                 continue
             return
 
+    def remove_line(self, model: str) -> None:
+        """Delete all decisions on the model of a line that is removed as a whole."""
+        self._database["promotions"].delete_many({"model": model})
+
     def history(self, model: str) -> list[Promotion]:
         """Return all decisions on a registered model, oldest first."""
         found = self._database["promotions"].find({"model": model}, {"_id": False}, sort=[("_id", 1)])

@@ -14,10 +14,14 @@ import dagster as dg
 
 from resources.adapters.dagster import NOT_FINISHED_STATUSES, ROOT_RUN_ID_TAG, pools_of
 from resources.s3 import S3Store
-from wafer_assets.keys import training_folder
+from wafer_assets.keys import name_of, training_folder
 
-POOL = "training"
-"""The pool of all modelling steps: one run at a time."""
+_POOL = "training"
+
+
+def training_pool(line: str) -> str:
+    """Return the pool of a line's modelling steps: one run at a time."""
+    return name_of(line, _POOL)
 
 
 class MixedTrainingsError(RuntimeError):
@@ -70,7 +74,7 @@ def training_id(run: dg.DagsterRun) -> str:
 
 def is_training(run: dg.DagsterRun) -> bool:
     """Return whether a run has a modelling step."""
-    return POOL in pools_of(run)
+    return any(pool.endswith(name_of("", _POOL)) for pool in pools_of(run))
 
 
 def forget(instance: dg.DagsterInstance, s3: S3Store, run: dg.DagsterRun) -> None:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import dagster as dg
     import pandas as pd
 
-TABLE_KEY = value_key(training_key("wafer_table"), FrameIOManager.extension)
-CONTENTS_KEY = "training/wafer_table/merged.json"
+
+def table_key(line: str) -> str:
+    """Return the key in the lake bucket of a line's latest table."""
+    return value_key(training_key(line, "wafer_table"), FrameIOManager.extension)
 
 
 class TableContents(BaseModel):
@@ -50,12 +52,12 @@ class WaferTable:
 
 
 class WaferTableStore(FrameIOManager):
-    """Keeps the wafer table: steps write a `WaferTable` and read its frame."""
+    """Keeps the wafer table of a line: steps write a `WaferTable` and read its frame."""
 
     def latest(self) -> TableContents:
         """Return what the latest table was made of; of nothing where there is none."""
         try:
-            return TableContents.model_validate_json(self._s3.get(self._s3.lake, CONTENTS_KEY))
+            return TableContents.model_validate_json(self._s3.get(self._s3.lake, self._contents_key))
         except ObjectNotFoundError:
             return TableContents()
 
@@ -64,7 +66,7 @@ class WaferTableStore(FrameIOManager):
         from wafer_assets.domain.table import frame_hash
 
         try:
-            frame = self.decode(self._s3.get(self._s3.lake, TABLE_KEY))
+            frame = self.decode(self._s3.get(self._s3.lake, table_key(self._line)))
         except ObjectNotFoundError:
             return None
         return frame if frame_hash(frame) == contents.content_hash else None
@@ -80,4 +82,8 @@ class WaferTableStore(FrameIOManager):
         if not isinstance(obj, WaferTable):
             raise TypeError(f"A wafer table is wanted, not {type(obj).__name__}.")
         super().handle_output(context, obj.frame)
-        self._s3.put(self._s3.lake, CONTENTS_KEY, obj.contents.model_dump_json().encode())
+        self._s3.put(self._s3.lake, self._contents_key, obj.contents.model_dump_json().encode())
+
+    @property
+    def _contents_key(self) -> str:
+        return f"{table_key(self._line).rpartition('/')[0]}/merged.json"

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -28,9 +28,11 @@ Outcome = Literal["passed", "faulty"]
 FORMAT = 1
 SHIPPED = Path(__file__).parent
 DECLARATION = "line.yaml"
-IDENTIFIER = r"[a-z][a-z0-9_]{0,31}"
+# Two underscores part a line's name from what is the line's, in the names of jobs and steps.
+IDENTIFIER = r"[a-z][a-z0-9]*(_[a-z0-9]+)*"
+LONGEST_NAME = 32
 # Prefixes in the buckets that belong to no line.
-RESERVED_NAMES = frozenset({*FEEDS, "runs"})
+RESERVED_NAMES = frozenset({*FEEDS, "runs", "mlflow"})
 # Names that batch frames and wafer tables have for what is no sensor.
 RESERVED_COLUMNS = frozenset({"wafer", "batch", "faulty", "order"})
 # Safe as a document id, in a path, in a log line and in a spreadsheet, where = + - @ would start a formula.
@@ -42,6 +44,11 @@ ORDER_COLUMN = "column:"
 def _bound(value: object) -> object:
     """Read YAML's spelling of infinity."""
     return re.sub(r"^([+-]?)\.inf$", r"\1inf", value.lower()) if isinstance(value, str) else value
+
+
+def is_line_name(name: str) -> bool:
+    """Return whether a line can have that name."""
+    return len(name) <= LONGEST_NAME and re.fullmatch(IDENTIFIER, name) is not None
 
 
 def is_storable_id(wafer_id: str) -> bool:
@@ -64,6 +71,29 @@ Bound = Annotated[float, BeforeValidator(_bound)]
 # Cells are compared with what was written: 0, "0" and 0.0 differ only in their text.
 Spelling = Annotated[str, Field(min_length=1, max_length=60), WithJsonSchema({"type": ["string", "number"]})]
 Text = Annotated[str, Field(max_length=2_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class LineFeed:
+    """One of the two feeds of a line.
+
+    Attributes
+    ----------
+    line
+        Name of the line.
+    kind
+        Which of the two.
+    landing
+        Prefix of the line's files in the landing bucket, without the feed; it belongs to the line, so it tells no two
+        feeds apart.
+    """
+
+    line: str
+    kind: Feed
+    landing: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.line}/{self.kind}"
 
 
 class _Declared(BaseModel):
@@ -208,7 +238,9 @@ class Declaration(_Declared):
     """The content of a `line.yaml`."""
 
     format: int = Field(ge=1, le=FORMAT, description="of this file")
-    name: str = Field(alias="line", pattern=f"^{IDENTIFIER}$", description="equals the folder's name")
+    name: str = Field(
+        alias="line", pattern=f"^{IDENTIFIER}$", max_length=LONGEST_NAME, description="equals the folder's name"
+    )
     title: Text = Field(min_length=1)
     owner: Text = Field("", description="who is asked, such as team:wafer-platform")
     process: Text = Field("", description="what the line does, in sentences")
@@ -293,6 +325,10 @@ class Line(Declaration):
     def landing(self) -> str:
         """The prefix of the line's files in the landing bucket, without the feed."""
         return self.files.landing or self.name
+
+    def feed(self, kind: Feed) -> LineFeed:
+        """Return one of the line's feeds."""
+        return LineFeed(self.name, kind, self.landing)
 
     @property
     def file_names(self) -> FileNames:

@@ -17,13 +17,14 @@ from schemas.lines import (
     ContextColumn,
     Feed,
     Line,
+    LineFeed,
     Outcome,
     WaferId,
     read_line,
 )
 from schemas.names import FileNames
 
-__all__ = ["MEGABYTE", "BatchSchema", "Feed", "LineError", "batch_time", "load_schema"]
+__all__ = ["MEGABYTE", "BatchSchema", "Feed", "LineError", "LineFeed", "batch_time", "load_schema"]
 
 
 MEGABYTE = 1_000_000
@@ -42,6 +43,8 @@ class BatchSchema(BaseModel):
     line: str
     """Name of the line."""
     feed: Feed
+    landing: str
+    """Prefix of the line's files in the landing bucket, without the feed."""
     contract_version: str
     columns: Mapping[str, ColumnType]
     """Column name to type, in order."""
@@ -94,6 +97,7 @@ class BatchSchema(BaseModel):
         return BatchSchema.model_construct(
             line=line.name,
             feed=feed,
+            landing=line.landing,
             contract_version=line.contract,
             columns=columns,
             context=line.context,
@@ -113,6 +117,11 @@ class BatchSchema(BaseModel):
             valid={name: sensor.valid for name, sensor in sensors.items() if sensor.valid is not None},
             usual={name: sensor.usual for name, sensor in sensors.items() if sensor.usual is not None},
         )
+
+    @property
+    def line_feed(self) -> LineFeed:
+        """The feed whose files these are."""
+        return LineFeed(self.line, self.feed, self.landing)
 
     @property
     def wafer(self) -> str:

@@ -1,6 +1,6 @@
 """Files that land: what is new, changed or gone in the landing bucket is told to Dagster, which does the rest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import islice
 from time import time
 
@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import BatchSchema, Feed
+from schemas.lines import FEEDS, Line
+from schemas.loader import BatchSchema
+from wafer_assets.keys import landing_folder, name_of
 from wafer_assets.operations.backlog import stored_outcomes
 from wafer_assets.operations.ingestion import ingestion_version
 from wafer_assets.operations.landing import (
@@ -42,10 +44,10 @@ def landing_sensor(
     server that was away or a run that was killed may be the reason, so it tells them again, after pauses that grow; but
     not what cannot be stored as long as file, contract and code are the same.
     """
-    feed, version = schema.feed, ingestion_version(schema)
+    feed, version = schema.line_feed, ingestion_version(schema)
 
     @dg.sensor(
-        name=f"land_{feed}_batches",
+        name=name_of(feed.line, f"land_{feed.kind}_batches"),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=settings.landing_seconds,
         description="Registers new and replaced files of the landing bucket, and says which have vanished.",
@@ -54,7 +56,7 @@ def landing_sensor(
         context: dg.SensorEvaluationContext, s3: dg.ResourceParam[S3Store], wafers: dg.ResourceParam[WaferStore]
     ) -> dg.SensorResult:
         instance, limit = context.instance, settings.max_reports
-        listing = s3.list_objects(s3.landing, f"{feed}/")  # raises unless it is complete
+        listing = s3.list_objects(s3.landing, landing_folder(feed))  # raises unless it is complete
         reported = reported_files(instance, feed)
         search = _Search.model_validate_json(context.cursor) if context.cursor else _Search()
         settled, given_up = None, set[tuple[str, str]]()
@@ -86,6 +88,6 @@ def landing_sensor(
     return land
 
 
-def landing_sensors(schemas: Mapping[Feed, BatchSchema], settings: AutomationSettings) -> list[dg.SensorDefinition]:
-    """Build the sensors of both feeds."""
-    return [landing_sensor(schema, settings) for schema in schemas.values()]
+def landing_sensors(line: Line, settings: AutomationSettings) -> list[dg.SensorDefinition]:
+    """Build the sensors of both feeds of a line."""
+    return [landing_sensor(BatchSchema.of(line, kind), settings) for kind in FEEDS]

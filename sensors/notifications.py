@@ -1,14 +1,14 @@
 """Telling people of what failed: runs, and files that broke the contract."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from resources.notifier import NotificationError, Notifier, redact
-from schemas.loader import Feed
-from wafer_assets.keys import DATA_VERSION, feed_key
+from schemas.lines import FEEDS, Line, LineFeed
+from wafer_assets.keys import DATA_VERSION, feed_key, name_of
 
 if TYPE_CHECKING:
     from resources.adapters.dagster import SerializableErrorInfo
@@ -22,10 +22,15 @@ _PARTITION_TAGS = ("dagster/partition", *_RANGE_TAGS)
 
 
 def _tell(
-    context: dg.SensorEvaluationContext | dg.RunFailureSensorContext, notifier: Notifier, title: str, body: str
+    context: dg.SensorEvaluationContext | dg.RunFailureSensorContext,
+    notifier: Notifier,
+    line: Line | None,
+    title: str,
+    body: str,
 ) -> None:
+    """Tell the receivers of a line, or of what belongs to none those of the platform."""
     try:
-        notifier.send(context.instance, title, body)
+        notifier.send(context.instance, title, body, *((line.name, line.notify) if line else ()))
     except NotificationError as error:
         # Trying the tick again would tell the others twice.
         if not error.reached:
@@ -33,28 +38,41 @@ def _tell(
         context.log.error(str(error))
 
 
-@dg.run_failure_sensor(
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Tells people of every failed run, unless it is about to be retried or failed like the one before it.",
-)
-def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.ResourceParam[Notifier]) -> None:
-    """Send one message for a run that failed for good; what is tried again and again is told once a day."""
-    run = context.dagster_run
-    if _is_retried(run):
-        return
-    failures = context.get_step_failure_events()
-    if _is_told(context.instance, run, failures):
-        context.log.info("The same run failed for the same reason today already, and people were told.")
-        return
-    name = _run_name(run)
-    errors = [step_error(event) for event in failures] or [_run_error(context.failure_event)]
-    lines = [
-        f"{name} failed.",
-        *_partitions(run),
-        *_listed([_shortened(error) for error in errors]),
-        f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {run.run_id}.",
-    ]
-    _tell(context, notifier, f"Run failed: {name}", "\n".join(lines))
+def run_failure_sensor(lines: Mapping[str, Line]) -> dg.SensorDefinition:
+    """Build the sensor that tells of failed runs: those of a line to the line's receivers."""
+
+    @dg.run_failure_sensor(
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells people of every failed run, unless it is about to be retried or failed like the one "
+        "before it.",
+    )
+    def notify_run_failure(context: dg.RunFailureSensorContext, notifier: dg.ResourceParam[Notifier]) -> None:
+        """Send one message for a run that failed for good; what is tried again and again is told once a day."""
+        run = context.dagster_run
+        if _is_retried(run):
+            return
+        failures = context.get_step_failure_events()
+        if _is_told(context.instance, run, failures):
+            context.log.info("The same run failed for the same reason today already, and people were told.")
+            return
+        name = _run_name(run)
+        errors = [step_error(event) for event in failures] or [_run_error(context.failure_event)]
+        said = [
+            f"{name} failed.",
+            *_partitions(run),
+            *_listed([_shortened(error) for error in errors]),
+            f"Logs: the Runs page of the Dagster UI (`wafer dev`), run {run.run_id}.",
+        ]
+        _tell(context, notifier, _line_of(run, lines), f"Run failed: {name}", "\n".join(said))
+
+    return notify_run_failure
+
+
+def _line_of(run: dg.DagsterRun, lines: Mapping[str, Line]) -> Line | None:
+    """Return the line that a run belongs to, by the name of its job or else by its assets."""
+    assets = {key.path[0] for key in run.asset_selection or ()}
+    name = assets.pop() if len(assets) == 1 else run.job_name.partition("__")[0]
+    return lines.get(name)
 
 
 def _is_told(instance: dg.DagsterInstance, run: dg.DagsterRun, failures: Sequence[dg.DagsterEvent]) -> bool:
@@ -140,15 +158,15 @@ def _listed(items: Collection[str]) -> list[str]:
     return [*list(items)[:MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
 
 
-def notify_quarantine(feed: Feed, most: int = MAX_EVENTS) -> dg.SensorDefinition:
+def notify_quarantine(line: Line, feed: LineFeed, most: int = MAX_EVENTS) -> dg.SensorDefinition:
     """Build the sensor that tells of refused files of a feed, of so many at a tick."""
-    asset_key = feed_key(feed, "quarantined_batches")
+    asset_key, kind = feed_key(feed, "quarantined_batches"), feed.kind
 
     @dg.sensor(
-        name=f"notify_{feed}_quarantine",
+        name=name_of(line.name, f"notify_{kind}_quarantine"),
         default_status=dg.DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,
-        description=f"Tells people of {feed} files that went to quarantine: each once, all of a tick in one message.",
+        description=f"Tells people of {kind} files that went to quarantine: each once, all of a tick in one message.",
     )
     def notify(context: dg.SensorEvaluationContext, notifier: dg.ResourceParam[Notifier]) -> dg.SkipReason:
         records = context.instance.fetch_materializations(
@@ -163,13 +181,13 @@ def notify_quarantine(feed: Feed, most: int = MAX_EVENTS) -> dg.SensorDefinition
         if news:
             # A file that was replaced and refused meanwhile is told as it is now.
             refused = {str(record.partition_key): record for record in news}
-            files = f"{len(refused)} {feed} {'file' if len(refused) == 1 else 'files'}"
+            files = f"{len(refused)} {kind} {'file' if len(refused) == 1 else 'files'}"
             lines = [
                 *_listed([f"{batch}: {_reasons(record)}" for batch, record in refused.items()]),
-                f"`wafer quarantine show <batch> --feed {feed}` says what is wrong and what to do; "
-                f"`wafer quarantine replay --feed {feed}` checks files again.",
+                f"`wafer quarantine show <batch> --line {line.name} --feed {kind}` says what is wrong and what to do; "
+                f"`wafer quarantine replay --line {line.name} --feed {kind}` checks files again.",
             ]
-            _tell(context, notifier, f"{files} in quarantine", "\n".join(lines))
+            _tell(context, notifier, line, f"{line.name}: {files} in quarantine", "\n".join(lines))
             remark = f"Told of {files}."
         # A tick that fails keeps the old cursor, so what was not sent is sent by a later one.
         context.update_cursor(str(records[-1].storage_id))
@@ -212,5 +230,7 @@ def _materialization(record: dg.EventLogRecord) -> dg.AssetMaterialization:
     return event
 
 
-NOTIFICATION_SENSORS = [notify_run_failure, notify_quarantine("training"), notify_quarantine("prediction")]
-"""All sensors that tell people."""
+def notification_sensors(lines: Mapping[str, Line]) -> list[dg.SensorDefinition]:
+    """Build all sensors that tell people."""
+    refusals = (notify_quarantine(line, line.feed(kind)) for line in lines.values() for kind in FEEDS)
+    return [run_failure_sensor(lines), *refusals]

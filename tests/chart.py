@@ -4,7 +4,6 @@ The chart's own schema lets many misspelt keys pass, and what they were to set t
 every key that is not known is refused, and so is what must never be in a values file: a tag that moves, a password.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -202,18 +201,11 @@ class Affinity(_Section):
     pod_anti_affinity: PodAntiAffinity
 
 
-class RoleAnnotations(_Section):
-    """The IAM role of a service account."""
-
-    role: Annotated[str, Field(alias="eks.amazonaws.com/role-arn", pattern=r"^arn:aws:iam::[0-9]{12}:role/[\w-]+$")]
-
-
 class ServiceAccount(_Section):
     """Who a pod is, for the cluster and for the cloud."""
 
     create: Literal[True]
     name: Name
-    annotations: RoleAnnotations | None = None
 
 
 class Global(_Section):
@@ -567,14 +559,6 @@ class Values(_Section):
     retention: Retention
     telemetry: Off
     additional_instance_config: AdditionalInstanceConfig
-
-
-def chart_version(file: Path = BASE) -> str:
-    """Return the version of the chart that the values are for: the first line of the file says it."""
-    match = re.match(r"# chart: dagster (\d+\.\d+\.\d+)\n", file.read_text())
-    if match is None:
-        raise ValueError(f"{file.name} does not begin with the version of its chart")
-    return match[1]
 
 
 def load_values(*files: str | Path) -> dict[str, Any]:

@@ -7,7 +7,9 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Feed, load_schema
+from schemas.lines import Feed, LineFeed
+from schemas.loader import load_schema
+from tests.feeds import TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import take_up
@@ -18,7 +20,7 @@ def land(
     settings: Settings,
     instance: dg.DagsterInstance,
     files: Mapping[str, bytes],
-    feed: Feed = "training",
+    feed: LineFeed = TRAINING,
     *,
     everything: bool = True,
 ) -> dict[str, str]:

@@ -148,7 +148,7 @@ def _button(text: str) -> str:
 
 def refuse_what_is_not_there(ui: UI) -> None:
     """Prove that a page with an error is refused."""
-    for path in ("/assets/training/no_such_asset", "/runs/00000000-0000-0000-0000-000000000000"):
+    for path in ("/assets/secom/training/no_such_asset", "/runs/00000000-0000-0000-0000-000000000000"):
         ui.driver.get(ui.address + path)
         try:
             ui.wait("end of the proof", lambda: ui.check(), 10)
@@ -160,7 +160,7 @@ def refuse_what_is_not_there(ui: UI) -> None:
 
 def materialize(ui: UI) -> None:
     """Materialize an asset by its button and wait for the run."""
-    ui.open("/assets/training/elbow?view=overview", "Latest materialization", "is_knee")
+    ui.open("/assets/secom/training/elbow?view=overview", "Latest materialization", "is_knee")
     ui.click(_button("Materialize"))
     ui.follow_launched()
     ui.see("Success", "elbow", seconds=RUN_SECONDS, never="Failure")
@@ -169,7 +169,7 @@ def materialize(ui: UI) -> None:
 
 def backfill(ui: UI) -> None:
     """Choose three partitions in the dialog, launch, and wait for the backfill."""
-    ui.open("/assets/training/validated_batches?view=partitions", ACCEPTED[0][:12])
+    ui.open("/assets/secom/training/validated_batches?view=partitions", ACCEPTED[0][:12])
     ui.click(_button("Materialize"))
     ui.click("//*[text()='Select a partition or create one']")
     for batch in ACCEPTED:
@@ -191,22 +191,25 @@ def backfill(ui: UI) -> None:
 
 def lineage(ui: UI) -> None:
     """Follow predictions back to their files."""
-    selection = '+key:"prediction/predictions" and (key:"prediction/*" or group:"models")'
-    groups = ",".join(f"global@global:{group}" for group in ("ingestion", "models", "prediction"))
+    selection = '+key:"secom/prediction/predictions" and (key:"secom/prediction/*" or group:"secom_models")'
+    groups = ",".join(f"global@global:secom_{group}" for group in ("ingestion", "models", "prediction"))
     path = f"/asset-groups~{quote(selection, safe='')}?expanded={quote(groups, safe='')}"
     ui.open(path, "raw_batches", "validated_batches", "wafer_records", "champion", "predictions")
     ui.shoot("lineage")
     ui.click("//*[local-name()='foreignObject']//*[normalize-space(text())='raw_batches']")
     ui.see("A batch file as the partner dropped it")
-    ui.open(f"/assets/prediction/predictions?view=partitions&partition={SCORED}", "inspection_list", "report")
-    ui.open(f"/assets/prediction/raw_batches?view=partitions&partition={SCORED}", f"s3://landing/prediction/{SCORED}")
+    ui.open(f"/assets/secom/prediction/predictions?view=partitions&partition={SCORED}", "inspection_list", "report")
+    ui.open(
+        f"/assets/secom/prediction/raw_batches?view=partitions&partition={SCORED}",
+        f"s3://landing/secom/prediction/{SCORED}",
+    )
 
 
 def checks(ui: UI) -> None:
     """Look at check results and plots."""
-    ui.open("/assets/training/evaluation?view=checks", "better_than_chance", "Passed", "auc_low")
+    ui.open("/assets/secom/training/evaluation?view=checks", "better_than_chance", "Passed", "auc_low")
     ui.shoot("checks")
-    ui.open("/assets/training/evaluation?view=overview", "Latest check results", "plot_metrics")
+    ui.open("/assets/secom/training/evaluation?view=overview", "Latest check results", "plot_metrics")
     ui.click("//tr[contains(., 'plot_metrics')]//*[contains(text(), 'Show Markdown')]")
     ui.wait("plot", lambda: ui.driver.find_elements(By.CSS_SELECTOR, "img[src^='data:image']"))
     ui.shoot("plots")
@@ -215,7 +218,7 @@ def checks(ui: UI) -> None:
 def quarantine(ui: UI) -> None:
     """Look at the reasons why a file was refused."""
     ui.open(
-        f"/assets/training/quarantined_batches?view=partitions&partition={REFUSED}",
+        f"/assets/secom/training/quarantined_batches?view=partitions&partition={REFUSED}",
         "reasons",
         "remedy",
         "wafer_id_repeated",

@@ -44,7 +44,6 @@ WITHOUT_TESTS = {
     "resources.bundle_pyfunc": "it runs where MLflow loads a version, which tests/resources/test_mlflow.py lets it do",
     "wafer_assets.automation": "its conditions are evaluated by tests/sensors/test_automation.py",
     "wafer_assets.cli": "it only gathers the commands, and tests/cli/test_help.py walks through all of them",
-    "wafer_assets.definitions": "it only assembles, and every test that runs a job loads it",
     "wafer_assets.keys": "it only names, and every test that looks into a store finds things by these names",
     "wafer_assets.web.formats": "tests/web/test_served_bundle.py sends every format to a model that reads it",
 }

@@ -9,9 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking, Tracking
 from resources.mongo import WaferStore
 from schemas.loader import load_schema
+from tests.feeds import TRAINING
 from tests.landing import land
 from tests.shell import WAFER, processes_of, wafer
 from tests.stored import pyfunc_of
@@ -41,28 +42,28 @@ def test_files_become_a_registered_model(platform_settings: Settings) -> None:
     bad = {batch.name: batch.content for batch in broken_batches(load_schema("training"), seed=3)}
     with open_instance(settings) as instance:
         tags = land(settings, instance, files | bad)
-        resources = {"model": {"config": FAST}, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
-        result = run_job(settings, instance, "train_end_to_end", tags=tags, resources=resources)
+        resources = {"secom__model": {"config": FAST}, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
+        result = run_job(settings, instance, "secom__train_end_to_end", tags=tags, resources=resources)
         assert result.success
-        bundle = instance.get_latest_materialization_event(training_key("model_bundle"))
-        table = instance.get_latest_materialization_event(training_key("wafer_table"))
+        bundle = instance.get_latest_materialization_event(training_key("secom", "model_bundle"))
+        table = instance.get_latest_materialization_event(training_key("secom", "wafer_table"))
     assert bundle is not None
     assert bundle.asset_materialization is not None
     assert table is not None
     assert table.asset_materialization is not None
 
     store = WaferStore(settings)
-    assert len(store.batches("training", "accepted")) == len(files)
-    assert len(store.batches("training", "quarantined")) == len(bad)
-    tracking = Tracking(settings)
-    tracking.close(result.run_id, dg.DagsterRunStatus.SUCCESS)
+    assert len(store.batches(TRAINING, "accepted")) == len(files)
+    assert len(store.batches(TRAINING, "quarantined")) == len(bad)
+    tracking = LineTracking(settings, "secom")
+    Tracking(settings).close(result.run_id, dg.DagsterRunStatus.SUCCESS)
     version = tracking.version("challenger")
     assert version is not None
     assert version.version == bundle.asset_materialization.metadata["version"].value
     assert version.tags["table_hash"] == table.asset_materialization.metadata["content_hash"].value
 
     # The bundle of the many steps is the estimator fitted in one piece on the same table.
-    frame, _ = wafer_table((manifest.batch, frame) for manifest, frame in store.read_batches("training"))
+    frame, _ = wafer_table((manifest.batch, frame) for manifest, frame in store.read_batches(TRAINING))
     readings = sensor_readings(frame)
     whole = FaultModel(ModelConfig(**FAST)).fit(readings, frame["faulty"])
     loaded = pyfunc_of(tracking, version).predict(readings)
@@ -73,11 +74,11 @@ def test_a_table_without_faults_is_refused_and_the_model_stays(platform_settings
     settings = platform_settings
     with open_instance(settings) as instance:
         tags = land(settings, instance, simulated(2, fault_rate=0.0))
-        result = run_job(settings, instance, "train_end_to_end", tags=tags)
+        result = run_job(settings, instance, "secom__train_end_to_end", tags=tags)
     assert not result.success
     failed = [event.step_key for event in result.all_events if event.is_step_failure]
-    assert failed == ["training__wafer_table_both_outcomes"]
-    assert Tracking(settings).version("challenger") is None
+    assert failed == ["secom__training__wafer_table_both_outcomes"]
+    assert LineTracking(settings, "secom").version("challenger") is None
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from schemas.loader import Feed
+from schemas.lines import LineFeed
 from wafer_assets.keys import feed_key
 
 Condition: TypeAlias = dg.AutomationCondition[Any]
@@ -63,7 +63,7 @@ def _failed_and_due(ignored: tuple[dg.AssetKey, ...] = ()) -> Condition:
     return (dg.AutomationCondition.execution_failed() & due).with_label("failed_and_due")
 
 
-def new_batches(feed: Feed) -> Condition:
+def new_batches(feed: LineFeed) -> Condition:
     """Ingest every batch whose file is new or was replaced; what stays without outcome is reported again."""
     raw_batches = feed_key(feed, "raw_batches")
     landed = dg.AutomationCondition.asset_matches(raw_batches, dg.AutomationCondition.newly_updated())

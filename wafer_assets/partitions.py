@@ -1,19 +1,26 @@
-"""Dynamic partitions: one key per batch file, registered when the file is first seen."""
+"""Dynamic partitions: one key per batch file of a feed, registered when the file is first seen."""
 
 import re
+from functools import cache
 from urllib.parse import unquote
 
 import dagster as dg
 
-from schemas.loader import Feed
-
-BATCHES: dict[Feed, dg.DynamicPartitionsDefinition] = {
-    "training": dg.DynamicPartitionsDefinition(name="training_batches"),
-    "prediction": dg.DynamicPartitionsDefinition(name="prediction_batches"),
-}
+from schemas.lines import LineFeed
 
 # Dagster refuses some of these in a partition key, and the others would change the meaning of a path.
 _UNSAFE = re.compile(r"\.\.|[\x00-\x1f\x7f/\\%]")
+
+
+def partitions_name(feed: LineFeed) -> str:
+    """Return the name under which Dagster keeps the batches of a feed."""
+    return f"{feed.line}_{feed.kind}_batches"
+
+
+@cache
+def batches_of(feed: LineFeed) -> dg.DynamicPartitionsDefinition:
+    """Return the batches of a feed as partitions."""
+    return dg.DynamicPartitionsDefinition(name=partitions_name(feed))
 
 
 def batch_key(name: str) -> str:

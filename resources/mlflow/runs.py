@@ -183,8 +183,8 @@ class TrackedRun:
 class RunTracking(MLflowServer):
     """Runs of the platform's MLflow server; they need MongoDB, too, to settle on the MLflow run of a Dagster run."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: Settings, line: str = "") -> None:
+        super().__init__(settings, line)
         self._elected_runs = ElectedRuns(settings)
 
     @contextmanager
@@ -209,7 +209,7 @@ class RunTracking(MLflowServer):
             run_id = self._elected_runs.settle(
                 client,
                 dagster_run.run_id,
-                lambda: _runs_of(client, experiment_id, dagster_run.run_id),
+                lambda: _runs_of(client, [experiment_id], dagster_run.run_id),
                 lambda: client.create_run(
                     experiment_id,
                     run_name=f"{dagster_run.job_name}-{dagster_run.run_id[:8]}",
@@ -223,6 +223,14 @@ class RunTracking(MLflowServer):
                 with _server_may_be_gone():
                     client.set_terminated(run_id, _end_of(error))
                 raise
+
+
+class RunClosing(MLflowServer):
+    """The end of the MLflow runs of all lines."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._elected_runs = ElectedRuns(settings)
 
     def close(self, dagster_run_id: str, status: DagsterRunStatus) -> None:
         """End the MLflow run of a Dagster run as that one ended, with the nested runs that are still open.
@@ -241,10 +249,8 @@ class RunTracking(MLflowServer):
             return
         end = _RUN_ENDS[status]
         with self._server() as client:
-            experiment = client.get_experiment_by_name(self.settings.experiment)
-            if experiment is None:
-                return
-            runs = _runs_of(client, experiment.experiment_id, dagster_run_id)
+            experiments = client.search_experiments(filter_string=f"name LIKE '{self.settings.experiment}-%'")
+            runs = experiments and _runs_of(client, [each.experiment_id for each in experiments], dagster_run_id)
             if not runs:
                 return
             # One alone was elected or will never be: MongoDB need not be there to end it.
@@ -266,9 +272,9 @@ def _end_with_nested(client: "MlflowClient", run: "Run", end: RunEnd) -> None:
         client.set_terminated(run.info.run_id, end)
 
 
-def _runs_of(client: "MlflowClient", experiment_id: str, dagster_run_id: str) -> "Sequence[Run]":
+def _runs_of(client: "MlflowClient", experiments: Sequence[str], dagster_run_id: str) -> "Sequence[Run]":
     """Return the MLflow runs of a Dagster run: one, but for the moment of its election."""
-    return client.search_runs([experiment_id], f"tags.dagster_run_id = '{dagster_run_id}'")
+    return client.search_runs([*experiments], f"tags.dagster_run_id = '{dagster_run_id}'")
 
 
 def _run_tags(dagster_run: DagsterRun) -> dict[str, str]:

@@ -48,11 +48,11 @@ class MLflowServer:
     Attributes
     ----------
     settings : MLflowSettings
-        Where the server is, and the names of the experiment and the model.
+        Where the server is, and the names of the experiment and the model: of a line's own, if there is one.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings.mlflow
+    def __init__(self, settings: Settings, line: str = "") -> None:
+        self.settings = settings.mlflow.of(line) if line else settings.mlflow
 
     @contextmanager
     def _server(self) -> Iterator["MlflowClient"]:

@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 from resources.io_managers import FrameIOManager, ObjectIOManager
-from resources.model_config import EvaluationConfig, FaultModelConfig
+from resources.model_config import EvaluationConfig
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from schemas.loader import BatchSchema, load_schema
+from tests.feeds import TRAINING, line_with
 from tests.landing import land
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_table
@@ -58,7 +59,7 @@ def ingest(settings: Settings, instance: dg.DagsterInstance) -> Ingest:
     def run(
         files: Mapping[str, bytes], *, raise_on_error: bool = True, **resources: object
     ) -> dg.ExecuteInProcessResult:
-        job = build_defs(settings, **resources).resolve_job_def("ingest_training")
+        job = build_defs(settings, **resources).resolve_job_def("secom__ingest_training")
         tags = land(settings, instance, files, everything=False)
         return job.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
 
@@ -112,7 +113,7 @@ class Made:
         (found,) = [
             event.materialization
             for event in self.run.all_events
-            if event.is_step_materialization and event.asset_key == training_key(name)
+            if event.is_step_materialization and event.asset_key == training_key("secom", name)
         ]
         return found
 
@@ -133,14 +134,14 @@ class Made:
     def data_version(self, name: str, *, as_input_of: str = "") -> str:
         """Data version of an asset, or that which another one was made from."""
         if as_input_of:
-            return (self.event(as_input_of).tags or {})[f"dagster/input_data_version/training/{name}"]
+            return (self.event(as_input_of).tags or {})[f"dagster/input_data_version/secom/training/{name}"]
         return (self.event(name).tags or {})["dagster/data_version"]
 
     def value(self, name: str) -> Any:
         """What the lake keeps of an asset."""
-        frames, objects = FrameIOManager(S3Store(self.settings)), ObjectIOManager(S3Store(self.settings))
-        for manager in (frames, objects):
-            if found := self.objects.get(value_key(training_key(name), manager.extension)):
+        s3 = S3Store(self.settings)
+        for manager in (FrameIOManager(s3, "secom"), ObjectIOManager(s3, "secom")):
+            if found := self.objects.get(value_key(training_key("secom", name), manager.extension)):
                 return manager.decode(found[0])
         raise LookupError(name)
 
@@ -152,9 +153,9 @@ def run_line(
     evaluation: Mapping[str, Any] = EVALUATION,
 ) -> Made:
     """Materialize assets of the training feed in one run."""
-    defs = build_defs(settings, model=FaultModelConfig(**model), evaluation=EvaluationConfig(**evaluation))
+    defs = build_defs(settings, [line_with(**model)], evaluation=EvaluationConfig(**evaluation))
     job = defs.resolve_implicit_global_asset_job_def()
-    subset = job.get_subset(asset_selection={training_key(name) for name in names})
+    subset = job.get_subset(asset_selection={training_key("secom", name) for name in names})
     with dg.DagsterInstance.ephemeral() as instance:
         run = subset.execute_in_process(instance=instance, raise_on_error=False)
     s3 = S3Store(settings)
@@ -165,8 +166,8 @@ def store_batches(store: WaferStore, table: pd.DataFrame) -> None:
     """Store the wafers of a training table as accepted batches."""
     for batch, rows in table.groupby("batch"):
         frame = rows.drop(columns="batch").reset_index(drop=True)
-        source = StoredObject(landing_key("training", str(batch)), 1, "etag", datetime(2026, 1, 1, tzinfo=UTC))
-        store.replace_batch("training", str(batch), frame, source, sha256=frame_hash(frame))
+        source = StoredObject(landing_key(TRAINING, str(batch)), 1, "etag", datetime(2026, 1, 1, tzinfo=UTC))
+        store.replace_batch(TRAINING, str(batch), frame, source, sha256=frame_hash(frame))
 
 
 @pytest.fixture(scope="session")
@@ -200,14 +201,14 @@ class Modelling:
         self.settings, self._trained = settings, trained
         s3 = S3Store(settings)
         for key, (content, metadata) in trained.objects.items():
-            if key.startswith("training/"):
+            if key.startswith("secom/training/"):
                 s3.put(s3.lake, key, content, metadata)
 
     def give(self, name: str, frame: pd.DataFrame) -> None:
         """Replace a stored frame by another one that is said to come from the same."""
         s3 = S3Store(self.settings)
-        key = value_key(training_key(name), FrameIOManager.extension)
-        s3.put(s3.lake, key, FrameIOManager(s3).encode(frame), self._trained.objects[key][1])
+        key = value_key(training_key("secom", name), FrameIOManager.extension)
+        s3.put(s3.lake, key, FrameIOManager(s3, "secom").encode(frame), self._trained.objects[key][1])
 
     def materialize(
         self, *names: str, model: Mapping[str, Any] | None = None, evaluation: Mapping[str, Any] | None = None

@@ -8,10 +8,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from resources.mongo import BatchManifest, WaferStore
+from resources.mongo import BatchManifest, StoredBatch, WaferStore
 from resources.s3 import S3Store, s3_client
-from schemas.loader import BatchSchema, Feed
+from schemas.lines import LineFeed
+from schemas.loader import BatchSchema
 from tests.assets.conftest import Ingest
+from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.domain.table import frame_hash, wafer_table
@@ -28,11 +30,11 @@ def good(schema: BatchSchema) -> dict[str, bytes]:
 
 
 def stored(mongo: WaferStore) -> int:
-    return sum(len(frame) for _, frame in mongo.read_batches("training"))
+    return sum(len(frame) for _, frame in mongo.read_batches(TRAINING))
 
 
 def materialized(instance: dg.DagsterInstance, asset: str) -> set[str]:
-    return set(instance.get_materialized_partitions(dg.AssetKey(["training", asset])))
+    return set(instance.get_materialized_partitions(dg.AssetKey(["secom", "training", asset])))
 
 
 def test_good_and_bad_files_of_every_kind_in_one_run(
@@ -53,9 +55,9 @@ def test_good_and_bad_files_of_every_kind_in_one_run(
     assert materialized(instance, "wafer_records") == set(good) | set(broken)
     assert materialized(instance, "quarantined_batches") == set(broken)
     assert stored(mongo) == 8 * len(good)
-    for manifest in mongo.batches("training", "quarantined"):
+    for manifest in mongo.batches(TRAINING, "quarantined"):
         assert {reason["code"] for reason in manifest.reasons} == broken[manifest.batch].codes
-        folder = quarantine_folder("training", manifest.batch)
+        folder = quarantine_folder(TRAINING, manifest.batch)
         assert s3.get(s3.lake, f"{folder}{manifest.batch}") == broken[manifest.batch].content
         kept = json.loads(s3.get(s3.lake, f"{folder}reasons.json"))
         assert [reason["message"] for reason in kept["reasons"]]
@@ -64,7 +66,7 @@ def test_good_and_bad_files_of_every_kind_in_one_run(
 def test_the_ledger_counts_what_came_of_every_file(ingest: Ingest, good: dict[str, bytes]) -> None:
     result = ingest({**good, "notes.csv": b"not a batch"})
 
-    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    (ledger,) = result.asset_materializations_for_node("secom__ingest_training_batches")[-1:]
     figures = {name: value.value for name, value in ledger.metadata.items()}
     assert figures["received"] == 4
     assert figures["accepted"] + figures["quarantined"] == figures["received"]
@@ -90,10 +92,10 @@ def test_ingesting_again_changes_nothing(
     ingest: Ingest, good: dict[str, bytes], instance: dg.DagsterInstance, mongo: WaferStore
 ) -> None:
     first = ingest(good)
-    before = {item.batch: item.sha256 for item in mongo.batches("training")}
+    before = {item.batch: item.sha256 for item in mongo.batches(TRAINING)}
     again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags)
     assert again.success
-    assert {item.batch: item.sha256 for item in mongo.batches("training")} == before
+    assert {item.batch: item.sha256 for item in mongo.batches(TRAINING)} == before
     assert stored(mongo) == 24
 
 
@@ -102,17 +104,17 @@ def test_a_corrected_file_leaves_the_quarantine_and_a_broken_one_enters_it(
 ) -> None:
     name, content = next(iter(good.items()))
     ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
-    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert [item.status for item in mongo.batches(TRAINING)] == ["quarantined"]
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
 
     ingest({name: content})
-    assert [item.status for item in mongo.batches("training")] == ["accepted"]
-    assert s3.list_objects(s3.lake, quarantine_folder("training", name)) == []
+    assert [item.status for item in mongo.batches(TRAINING)] == ["accepted"]
+    assert s3.list_objects(s3.lake, quarantine_folder(TRAINING, name)) == []
 
     ingest({name: content.replace(b"Sensor-7,", b"Sensor-X,", 1)})
-    assert [item.status for item in mongo.batches("training")] == ["quarantined"]
+    assert [item.status for item in mongo.batches(TRAINING)] == ["quarantined"]
     assert stored(mongo) == 0
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
 
 
 @pytest.mark.parametrize(
@@ -123,22 +125,22 @@ def test_strange_names_are_quarantined_under_their_name(
 ) -> None:
     ingest({name: next(iter(good.values()))})
 
-    (manifest,) = mongo.batches("training")
+    (manifest,) = mongo.batches(TRAINING)
     assert {reason["code"] for reason in manifest.reasons} == {"file_name_invalid"}
-    assert manifest.key == landing_key("training", name)
+    assert manifest.key == landing_key(TRAINING, name)
 
 
 def test_a_key_that_is_no_plain_path_is_refused_and_harms_no_other(
     ingest: Ingest, good: dict[str, bytes], settings: Settings, mongo: WaferStore
 ) -> None:
-    s3_client(settings.s3).put_object(Bucket="landing", Key="training/tab\there.csv", Body=b"x")
+    s3_client(settings.s3).put_object(Bucket="landing", Key="secom/training/tab\there.csv", Body=b"x")
     result = ingest(good)
 
     assert result.success
-    (refused,) = mongo.batches("training", "quarantined")
-    assert refused.key == "training/tab\there.csv"
+    (refused,) = mongo.batches(TRAINING, "quarantined")
+    assert refused.key == "secom/training/tab\there.csv"
     assert {reason["code"] for reason in refused.reasons} == {"file_name_invalid"}
-    assert len(mongo.batches("training", "accepted")) == len(good)
+    assert len(mongo.batches(TRAINING, "accepted")) == len(good)
 
 
 def test_a_file_that_is_too_large_is_refused_unread_and_kept(
@@ -148,9 +150,9 @@ def test_a_file_that_is_too_large_is_refused_unread_and_kept(
     content = b"0" * (schema.max_file_size + 1)
     ingest({name: content})
 
-    (manifest,) = mongo.batches("training")
+    (manifest,) = mongo.batches(TRAINING)
     assert [reason["code"] for reason in manifest.reasons] == ["file_too_large"]
-    assert s3.head(s3.lake, f"{quarantine_folder('training', name)}{name}").size == len(content)
+    assert s3.head(s3.lake, f"{quarantine_folder(TRAINING, name)}{name}").size == len(content)
 
 
 def without_outcome(failed: dg.ExecuteInProcessResult) -> str:
@@ -173,24 +175,26 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     wafer = pd.read_csv(io.BytesIO(good[name]), usecols=[0], nrows=1).iloc[0, 0]
 
     class TooLarge(WaferStore):
-        def replace_batch(self, feed: Feed, batch: str, frame: pd.DataFrame, *args: Any, **more: Any) -> BatchManifest:
+        def replace_batch(
+            self, feed: LineFeed, batch: str, frame: pd.DataFrame, *args: Any, **more: Any
+        ) -> BatchManifest:
             if batch == name:
                 frame = frame.assign(wafer=frame["wafer"].replace(wafer, "0" * 17_000_000))
             return super().replace_batch(feed, batch, frame, *args, **more)
 
     result = ingest({**good, "notes.csv": b"not a batch"}, raise_on_error=False, wafers=TooLarge(settings))
     assert not result.success
-    assert result.retry_attempts_for_node("ingest_training_batches") == 0
+    assert result.retry_attempts_for_node("secom__ingest_training_batches") == 0
     assert name in without_outcome(result)
     assert "too large" in without_outcome(result)
     # All others have their outcome, the ledger was made, and nothing is left of the one.
-    assert {item.batch for item in mongo.batches("training")} == {*good, "notes.csv"} - {name}
-    (ledger,) = result.asset_materializations_for_node("ingest_training_batches")[-1:]
+    assert {item.batch for item in mongo.batches(TRAINING)} == {*good, "notes.csv"} - {name}
+    (ledger,) = result.asset_materializations_for_node("secom__ingest_training_batches")[-1:]
     assert ledger.metadata["received"].value == len(good)
     assert name in ledger.metadata["failed"].value
-    assert not s3.exists(s3.lake, validated_key("training", name))
+    assert not s3.exists(s3.lake, validated_key(TRAINING, name))
     ledger_alone = build_defs(settings).resolve_implicit_global_asset_job_def()
-    again = ledger_alone.get_subset(asset_selection={dg.AssetKey(["training", "batch_ledger"])})
+    again = ledger_alone.get_subset(asset_selection={dg.AssetKey(["secom", "training", "batch_ledger"])})
     checks = again.execute_in_process(instance=instance).get_asset_check_evaluations()
     (check,) = [item for item in checks if item.check_name == "all_accounted_for"]
     assert not check.passed
@@ -198,7 +202,7 @@ def test_a_batch_that_cannot_be_stored_fails_alone_until_something_changes(
     assert check.metadata["waiting"].value == check.metadata["miscounted"].value == []
 
     assert ingest({name: good[name] + b"\n"}).success
-    assert mongo.failures("training") == []
+    assert mongo.failures(TRAINING) == []
     assert stored(mongo) == 8 * len(good)
 
 
@@ -207,13 +211,13 @@ def test_a_vanished_file_fails_the_run_and_holds_up_no_other(
 ) -> None:
     first = ingest(good)
     gone = next(iter(good))
-    s3.delete(s3.landing, landing_key("training", gone))
+    s3.delete(s3.landing, landing_key(TRAINING, gone))
     again = first.job_def.execute_in_process(instance=instance, tags=first.dagster_run.tags, raise_on_error=False)
 
     assert not again.success
     (failure,) = [event for event in again.all_events if event.is_step_failure]
     assert gone in str(failure.step_failure_data.user_failure_data)
-    assert len(mongo.batches("training", "accepted")) == len(good)
+    assert len(mongo.batches(TRAINING, "accepted")) == len(good)
 
 
 def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
@@ -226,7 +230,7 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
     read: list[str] = []
 
     class Counted(WaferStore):
-        def read(self, feed: Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+        def read(self, feed: LineFeed, batch: str) -> StoredBatch:
             read.append(batch)
             return super().read(feed, batch)
 
@@ -234,10 +238,10 @@ def test_a_table_reads_only_what_is_new_and_everything_after_a_correction(
 
     def hash_of_table() -> str:
         read.clear()
-        selection = {dg.AssetKey(["training", "wafer_table"])}
+        selection = {dg.AssetKey(["secom", "training", "wafer_table"])}
         result = table.get_subset(asset_selection=selection).execute_in_process(instance=instance)
-        found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches("training"))
-        (event,) = result.asset_materializations_for_node("training__wafer_table")
+        found, lost = wafer_table((item.batch, frame) for item, frame in mongo.read_batches(TRAINING))
+        (event,) = result.asset_materializations_for_node("secom__training__wafer_table")
         assert event.metadata["content_hash"].value == frame_hash(found)
         assert event.metadata["superseded_rows"].value == lost
         return frame_hash(found)

@@ -8,13 +8,14 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, Tracking
-from resources.model_config import FaultModelConfig, PromotionConfig
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, LineTracking
+from resources.model_config import FaultModelConfig, PromotionConfig, model_resource
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
 from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
-from wafer_assets.assets.champion import champion
+from tests.feeds import LINE
+from wafer_assets.assets.champion import champion_asset
 from wafer_assets.domain.foreign_text import unescaped
 from wafer_assets.keys import training_key
 from wafer_assets.operations.champion import promote, rollback
@@ -24,8 +25,8 @@ ORIGIN = Provenance("a training", "some hyperparameters", "a table")
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+def tracking(platform_settings: Settings) -> LineTracking:
+    return LineTracking(platform_settings, "secom")
 
 
 @pytest.fixture
@@ -34,18 +35,29 @@ def log(platform_settings: Settings) -> PromotionLog:
 
 
 def challenge(
-    tracking: Tracking, skill: float, *, wafers: int = 400, noise: int = 0, content: bytes | None = None
+    tracking: LineTracking, skill: float, *, wafers: int = 400, noise: int = 0, content: bytes | None = None
 ) -> BundleVersion:
     """Register a small bundle as one that was evaluated with this skill."""
-    run = dg.DagsterRun(job_name="train", run_id=str(uuid4()))
+    run = dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))
     with tracking.run(run) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, wafers=wafers, noise=noise).to_parquet())
         content = content or bundle_bytes(int(skill) % 3)
         return tracking.register_bundle(tracked, content, sensors=["Sensor-1"], tags=ORIGIN.as_tags())
 
 
+class Only:
+    """The tracking of all lines, where there is one line."""
+
+    def __init__(self, tracking: LineTracking) -> None:
+        self._tracking = tracking
+
+    def of(self, line: str) -> LineTracking:
+        assert line == "secom"
+        return self._tracking
+
+
 def decide(
-    tracking: Tracking,
+    tracking: LineTracking,
     log: PromotionLog,
     version: BundleVersion | None = None,
     *,
@@ -55,32 +67,34 @@ def decide(
     """Materialize the asset for a version, by default the newest; return its metadata."""
     number = (version or tracking.versions()[0]).version
 
-    @dg.asset(key=training_key("model_bundle"))
+    @dg.asset(key=training_key("secom", "model_bundle"))
     def registered() -> dict[str, object]:
         return {"version": number, **origin.as_tags()}
 
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [registered, champion],
+            [registered, champion_asset(LINE)],
             instance=instance,
             resources={
                 "io_manager": dg.mem_io_manager,
-                "tracking": tracking,
+                "tracking": Only(tracking),
                 "promotions": log,
-                "model": FaultModelConfig(),
+                model_resource("secom"): FaultModelConfig(),
                 "promotion": PromotionConfig(clearly_better=clearly_better),
             },
         )
-    (found,) = result.asset_materializations_for_node("training__champion")
+    (found,) = result.asset_materializations_for_node("secom__training__champion")
     return {name: value.value for name, value in found.metadata.items()}
 
 
-def current(tracking: Tracking) -> int | None:
+def current(tracking: LineTracking) -> int | None:
     version = tracking.version(CHAMPION)
     return version.version if version else None
 
 
-def test_only_better_models_become_champion_and_every_decision_is_kept(tracking: Tracking, log: PromotionLog) -> None:
+def test_only_better_models_become_champion_and_every_decision_is_kept(
+    tracking: LineTracking, log: PromotionLog
+) -> None:
     challenge(tracking, 0.01)
     useless = decide(tracking, log)
     assert (useless["decision"], current(tracking)) == ("keep", None)
@@ -117,7 +131,7 @@ def test_only_better_models_become_champion_and_every_decision_is_kept(tracking:
     assert all(record.dagster_run_id and record.reason and record.figures["gates"] for record in history)
 
 
-def test_the_evidence_is_in_mlflow(tracking: Tracking, log: PromotionLog) -> None:
+def test_the_evidence_is_in_mlflow(tracking: LineTracking, log: PromotionLog) -> None:
     from mlflow import MlflowClient
 
     challenge(tracking, 2)
@@ -130,7 +144,7 @@ def test_the_evidence_is_in_mlflow(tracking: Tracking, log: PromotionLog) -> Non
     assert [file.path for file in client.list_artifacts(run_id, "plots")] == ["plots/promotion.png"]
 
 
-def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: PromotionLog) -> None:
+def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: LineTracking, log: PromotionLog) -> None:
     for skill in (1, 4):
         challenge(tracking, skill)
         assert decide(tracking, log)["decision"] == "promote"
@@ -140,8 +154,8 @@ def test_what_was_rolled_back_is_not_promoted_by_rule(tracking: Tracking, log: P
     assert "rolled back by an engineer: It alarms at every wafer of tool 3." in str(found["reasons"])
 
 
-def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, log: PromotionLog) -> None:
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
+def test_a_champion_without_results_is_not_replaced_by_rule(tracking: LineTracking, log: PromotionLog) -> None:
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as tracked:
         old = tracking.register_bundle(tracked, bundle_bytes(0), sensors=["Sensor-1"], tags={})
     promote(tracking, log, old, by="me", reason="by hand", figures={})
     challenge(tracking, 4)
@@ -152,7 +166,7 @@ def test_a_champion_without_results_is_not_replaced_by_rule(tracking: Tracking, 
 
 
 def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_the_first(
-    tracking: Tracking, log: PromotionLog
+    tracking: LineTracking, log: PromotionLog
 ) -> None:
     damaged = challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
     with pytest.raises(BundleUnusableError, match="is damaged"):
@@ -166,7 +180,7 @@ def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_t
     assert "version 1, cannot be read" in str(found["reasons"])
 
 
-def test_a_training_judges_its_own_version_and_not_the_newest(tracking: Tracking, log: PromotionLog) -> None:
+def test_a_training_judges_its_own_version_and_not_the_newest(tracking: LineTracking, log: PromotionLog) -> None:
     own = challenge(tracking, 2)
     newest = challenge(tracking, 5)
     found = decide(tracking, log, own)
@@ -176,7 +190,7 @@ def test_a_training_judges_its_own_version_and_not_the_newest(tracking: Tracking
 
 @pytest.mark.parametrize("what", ["training", "config_hash", "table_hash"])
 def test_a_version_that_is_not_what_the_training_registered_is_not_judged(
-    tracking: Tracking, log: PromotionLog, what: str
+    tracking: LineTracking, log: PromotionLog, what: str
 ) -> None:
     version = challenge(tracking, 2)
     other = replace(ORIGIN, **{what: "another"})

@@ -89,7 +89,7 @@ def test_made_again_from_the_same_features_they_are_the_same(modelling: Modellin
 
 
 def test_clusterer_and_labels_are_one_step_and_have_one_data_version(trained: Made) -> None:
-    assert "cluster_wafers" in trained.steps
+    assert "secom__cluster_wafers" in trained.steps
     assert trained.data_version("clusterer") == trained.data_version("cluster_labels")
     for source in ("features", "elbow", "wafer_table"):
         assert trained.data_version(source, as_input_of="cluster_labels") == trained.data_version(source)

@@ -70,6 +70,6 @@ def test_a_sensor_with_text_is_refused_by_name(modelling: Modelling, simulated: 
 def test_features_are_not_made_by_a_preprocessor_of_other_hyperparameters(modelling: Modelling) -> None:
     made = modelling.materialize("features", model={"clip": 4.0})
     assert not made.run.success
-    assert "training/preprocessor was made by the training" in made.failure
+    assert "secom/training/preprocessor was made by the training" in made.failure
     assert "under other hyperparameters" in made.failure
     assert "Start the job `train`" in made.failure

@@ -22,9 +22,13 @@ def with_faults(trained: Made, faults: int, cluster: int | None = None) -> pd.Da
 
 
 def test_every_group_of_wafers_is_a_step_of_its_own(trained: Made) -> None:
-    fitted = {step.partition(".")[2] for step in trained.steps if step.startswith("training__cluster_models.fit")}
+    fitted = {
+        step.partition(".")[2]
+        for step in trained.steps
+        if step.startswith("secom__training__cluster_models.secom__fit")
+    }
     clusters = range(trained.metadata("clusterer")["k"])
-    assert fitted == {"fit_group[all]", *(f"fit_group[cluster_{cluster}]" for cluster in clusters)}
+    assert fitted == {"secom__fit_group[all]", *(f"secom__fit_group[cluster_{cluster}]" for cluster in clusters)}
 
 
 def test_all_wafers_come_first_and_then_the_clusters(trained: Made) -> None:

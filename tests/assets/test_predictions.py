@@ -11,14 +11,15 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-import schemas.loader as schemas
 from resources.champion import load_bundle
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
-from resources.mongo import BatchManifest, BatchStatus, WaferStore
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
+from resources.mongo import BatchManifest, BatchStatus, StoredBatch, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
+from schemas.lines import LineFeed
 from schemas.loader import load_schema
+from tests.feeds import PREDICTION
 from tests.landing import land, large_file
 from tests.stored import frame_of, predictions_of
 from wafer_assets.definitions import build_defs
@@ -28,7 +29,7 @@ from wafer_assets.domain.scoring import make_bundle, score
 from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.domain.training import FaultModel
-from wafer_assets.keys import PREDICTIONS, REFUSALS, landing_key, prediction_key, report_key
+from wafer_assets.keys import landing_key, prediction_key, predictions_key, refusals_key, report_key
 from wafer_assets.operations.backlog import waiting_batches
 from wafer_assets.operations.champion import promote, rollback
 from wafer_assets.operations.ingestion import ingest_batch
@@ -61,12 +62,12 @@ class Feed:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.settings, self.instance = settings, instance
-        self.s3, self.tracking = S3Store(settings), Tracking(settings)
+        self.s3, self.tracking = S3Store(settings), LineTracking(settings, "secom")
         self.log, self.predictions = PromotionLog(settings), PredictionStore(settings)
         self.wafers = WaferStore(settings)
 
     def register(self, content: bytes) -> BundleVersion:
-        with self.tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+        with self.tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
             run.log_dataset("t", content_hash="abc", source="s3://lake/t", rows=400, batches=["wafer_1.csv"])
             return self.tracking.register_bundle(
                 run, content, sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={"table_hash": "abc"}
@@ -76,7 +77,7 @@ class Feed:
         promote(self.tracking, self.log, version, by="a test", reason="It is needed.", figures={})
 
     def land(self, files: dict[str, bytes]) -> dict[str, str]:
-        return land(self.settings, self.instance, files, "prediction")
+        return land(self.settings, self.instance, files, PREDICTION)
 
     def run(self, job: str, tags: dict[str, str], **resources: object) -> dg.ExecuteInProcessResult:
         definition = build_defs(self.settings, **resources).resolve_job_def(job)
@@ -84,14 +85,14 @@ class Feed:
 
     def ingested(self, files: dict[str, bytes]) -> dict[str, str]:
         tags = self.land(files)
-        assert self.run("ingest_prediction", tags).success
+        assert self.run("secom__ingest_prediction", tags).success
         return tags
 
     def csv(self, batch: str) -> bytes:
-        return self.s3.get(self.s3.lake, prediction_key(batch))
+        return self.s3.get(self.s3.lake, prediction_key("secom", batch))
 
     def waiting(self) -> list[str]:
-        return waiting_batches(self.wafers.batches("prediction"), self.predictions.scored())
+        return waiting_batches(self.wafers.batches(PREDICTION), self.predictions.scored("secom"))
 
 
 @pytest.fixture
@@ -115,15 +116,15 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
 def test_every_accepted_wafer_gets_one_row_and_its_evidence(feed: Feed, good: dict[str, bytes]) -> None:
     version = feed.register(bundle_bytes(0))
     feed.promote(version)
-    result = feed.run("predict", feed.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
+    result = feed.run("secom__predict", feed.ingested({**good, "wafer_1_1.csv": next(iter(good.values()))}))
 
     assert result.success
     # A refused batch has an empty result, so that a backfill over it is complete.
-    assert set(feed.instance.get_materialized_partitions(PREDICTIONS)) == {*good, "wafer_1_1.csv"}
-    assert set(feed.predictions.scored()) == set(good)
+    assert set(feed.instance.get_materialized_partitions(predictions_key("secom"))) == {*good, "wafer_1_1.csv"}
+    assert set(feed.predictions.scored("secom")) == set(good)
     bundle = load_bundle(feed.tracking, version)
     for batch in good:
-        frame = frame_of(feed.wafers, "prediction", batch)
+        frame = frame_of(feed.wafers, PREDICTION, batch)
         rows = pd.read_csv(io.BytesIO(feed.csv(batch)), float_precision="round_trip")
         expected = score(bundle, frame, version.version)
         pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
@@ -133,7 +134,7 @@ def test_every_accepted_wafer_gets_one_row_and_its_evidence(feed: Feed, good: di
         for document in documents:
             listed = sum(found["contribution"] for found in document["evidence"])
             assert document["base"] + listed + document["others"] == pytest.approx(document["margin"], abs=1e-9)
-        assert b"<html" in feed.s3.get(feed.s3.lake, report_key(batch))
+        assert b"<html" in feed.s3.get(feed.s3.lake, report_key("secom", batch))
     assert feed.waiting() == []
 
 
@@ -142,9 +143,9 @@ def test_the_largest_file_is_scored_and_scored_again(feed: Feed) -> None:
     feed.promote(feed.register(bundle_bytes(0)))
     tags = feed.ingested({batch: content})
     for _ in range(2):
-        assert feed.run("predict", tags).success
+        assert feed.run("secom__predict", tags).success
         assert len(predictions_of(feed.predictions, batch)) == 5_000
-    assert len(feed.predictions.of_wafer("Wafer-4711")) == 1
+    assert len(feed.predictions.of_wafer("secom", "Wafer-4711")) == 1
     assert feed.waiting() == []
 
 
@@ -153,39 +154,39 @@ def test_scoring_again_replaces_and_a_rollback_brings_the_same_bytes_back(feed: 
     feed.promote(old)
     tags = feed.ingested(good)
     batch = next(iter(good))
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     before = feed.csv(batch)
 
     feed.promote(new)
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     assert feed.csv(batch) != before
     assert len(predictions_of(feed.predictions, batch)) == 20
-    assert {item.bundle_version for item in feed.predictions.scored().values()} == {new.version}
+    assert {item.bundle_version for item in feed.predictions.scored("secom").values()} == {new.version}
 
     rollback(feed.tracking, feed.log, by="a test", reason="It alarms too often.")
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     assert feed.csv(batch) == before
 
 
 def test_without_a_champion_batches_wait(feed: Feed, good: dict[str, bytes]) -> None:
     tags = feed.ingested(good)
-    assert "3 batches wait" in failure(feed.run("predict", tags))
-    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
+    assert "3 batches wait" in failure(feed.run("secom__predict", tags))
+    assert feed.instance.get_materialized_partitions(refusals_key("secom")) == set(good)
     feed.promote(feed.register(bundle_bytes(0)))
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     assert feed.waiting() == []
 
 
 def test_a_batch_that_is_refused_later_loses_its_predictions(feed: Feed, good: dict[str, bytes]) -> None:
     feed.promote(feed.register(bundle_bytes(0)))
-    assert feed.run("predict", feed.ingested(good)).success
+    assert feed.run("secom__predict", feed.ingested(good)).success
     batch = next(iter(good))
     tags = feed.ingested({batch: b"Wafer,Sensor-1\nWafer-1,1\n"})
     assert feed.waiting() == [batch]
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     assert feed.waiting() == []
     assert predictions_of(feed.predictions, batch) == []
-    assert feed.s3.list_objects(feed.s3.lake, prediction_key(batch)) == []
+    assert feed.s3.list_objects(feed.s3.lake, prediction_key("secom", batch)) == []
     assert len(predictions_of(feed.predictions, list(good)[1])) == 20
 
 
@@ -196,12 +197,12 @@ class Replaced(WaferStore):
         super().__init__(settings)
         self.moment, self.pending = moment, [replace]
 
-    def batches(self, feed: schemas.Feed, status: BatchStatus | None = None) -> list[BatchManifest]:
+    def batches(self, feed: LineFeed, status: BatchStatus | None = None) -> list[BatchManifest]:
         manifests = super().batches(feed, status)
         self._replace_at("listed")
         return manifests
 
-    def read(self, feed: schemas.Feed, batch: str) -> tuple[BatchManifest, pd.DataFrame | None]:
+    def read(self, feed: LineFeed, batch: str) -> StoredBatch:
         content = super().read(feed, batch)
         self._replace_at("read")
         return content
@@ -226,20 +227,20 @@ def test_a_batch_replaced_during_the_run_is_recorded_as_the_wafers_that_were_sco
     tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), other)
+        feed.s3.put(feed.s3.landing, landing_key(PREDICTION, batch), other)
         ingest_batch(SCHEMA, batch, feed.s3, feed.wafers)
 
-    result = feed.run("predict", tags, wafers=Replaced(feed.settings, moment, replace))
+    result = feed.run("secom__predict", tags, wafers=Replaced(feed.settings, moment, replace))
     assert result.success
-    (manifest,) = feed.wafers.batches("prediction")
-    frame = frame_of(feed.wafers, "prediction", batch)
+    (manifest,) = feed.wafers.batches(PREDICTION)
+    frame = frame_of(feed.wafers, PREDICTION, batch)
     assert manifest.sha256 == frame_hash(frame)
-    assert feed.predictions.scored()[batch].sha256 == manifest.sha256
+    assert feed.predictions.scored("secom")[batch].sha256 == manifest.sha256
     rows = pd.read_csv(io.BytesIO(feed.csv(batch)), float_precision="round_trip")
     expected = score(load_bundle(feed.tracking, version), frame, version.version)
     pd.testing.assert_frame_equal(rows, expected.rows, check_exact=True)
     assert [item["wafer"] for item in predictions_of(feed.predictions, batch)] == frame["wafer"].tolist()
-    (event,) = result.asset_materializations_for_node("score_batches")
+    (event,) = result.asset_materializations_for_node("secom__score_batches")
     assert (event.tags or {})["dagster/data_version"] == f"{version.version}-{manifest.sha256}"
     assert feed.waiting() == []
 
@@ -253,13 +254,13 @@ def test_a_batch_replaced_during_the_run_keeps_to_the_contract_of_what_is_scored
     tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), other)
+        feed.s3.put(feed.s3.landing, landing_key(PREDICTION, batch), other)
         newer = SCHEMA.model_copy(update={"contract_version": "2.0"})
         ingest_batch(newer, batch, feed.s3, feed.wafers)
 
     replaced = Replaced(feed.settings, moment, replace)
-    assert "keeps contract 2.0" in failure(feed.run("predict", tags, wafers=replaced))
-    assert feed.predictions.scored() == {}
+    assert "keeps contract 2.0" in failure(feed.run("secom__predict", tags, wafers=replaced))
+    assert feed.predictions.scored("secom") == {}
 
 
 @MOMENTS
@@ -269,11 +270,11 @@ def test_a_batch_refused_during_the_run_gets_no_predictions(feed: Feed, good: di
     tags = feed.ingested({batch: content})
 
     def replace() -> None:
-        feed.s3.put(feed.s3.landing, landing_key("prediction", batch), b"Wafer,Sensor-1\nWafer-1,1\n")
+        feed.s3.put(feed.s3.landing, landing_key(PREDICTION, batch), b"Wafer,Sensor-1\nWafer-1,1\n")
         ingest_batch(SCHEMA, batch, feed.s3, feed.wafers)
 
-    assert feed.run("predict", tags, wafers=Replaced(feed.settings, moment, replace)).success
-    assert feed.predictions.scored() == {}
+    assert feed.run("secom__predict", tags, wafers=Replaced(feed.settings, moment, replace)).success
+    assert feed.predictions.scored("secom") == {}
     assert predictions_of(feed.predictions, batch) == []
     assert feed.waiting() == []
 
@@ -288,32 +289,32 @@ def test_a_batch_whose_predictions_cannot_be_stored_fails_alone(feed: Feed, good
             blob = b"0" * 17_000_000 if scored.batch == first else b""
             super().replace(scored, [{**document, "blob": blob} for document in wafers], *args)
 
-    message = failure(feed.run("predict", tags, predictions=TooLarge(feed.settings)))
+    message = failure(feed.run("secom__predict", tags, predictions=TooLarge(feed.settings)))
     assert first in message
     assert "too large" in message
-    assert set(feed.predictions.scored()) == set(others)
+    assert set(feed.predictions.scored("secom")) == set(others)
     assert feed.waiting() == [first]
-    assert not feed.s3.exists(feed.s3.lake, prediction_key(first))
+    assert not feed.s3.exists(feed.s3.lake, prediction_key("secom", first))
 
 
 def test_a_bundle_of_another_contract_is_refused_by_name(feed: Feed, good: dict[str, bytes]) -> None:
     version = feed.register(bundle_bytes(0, "2.0"))
     feed.promote(version)
-    message = failure(feed.run("predict", feed.ingested(good)))
+    message = failure(feed.run("secom__predict", feed.ingested(good)))
     assert f"version {version.version}" in message
     assert next(iter(good)) in message
     assert "2.0" in message
-    assert feed.predictions.scored() == {}
-    assert feed.instance.get_materialized_partitions(REFUSALS) == set(good)
+    assert feed.predictions.scored("secom") == {}
+    assert feed.instance.get_materialized_partitions(refusals_key("secom")) == set(good)
 
 
 def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(feed: Feed, good: dict[str, bytes]) -> None:
     version = feed.register(bundle_bytes(0)[:5_000])
     feed.tracking.set_alias(CHAMPION, version)
-    message = failure(feed.run("predict", feed.ingested(good)))
+    message = failure(feed.run("secom__predict", feed.ingested(good)))
     assert f"version {version.version}" in message
     assert "wafer models rollback" in message
-    assert feed.s3.list_objects(feed.s3.lake, "prediction/predictions/") == []
+    assert feed.s3.list_objects(feed.s3.lake, "secom/prediction/predictions/") == []
 
 
 def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(feed: Feed, good: dict[str, bytes]) -> None:
@@ -324,13 +325,13 @@ def test_a_failed_write_leaves_nothing_behind_and_the_next_run_completes_it(feed
         def put(self, *_: object) -> None:
             raise ConnectionError("the disk of the lake is full")
 
-    result = feed.run("predict", tags, s3=Full(feed.settings))
+    result = feed.run("secom__predict", tags, s3=Full(feed.settings))
     assert not result.success
     assert "the disk of the lake is full" in failure(result)
-    assert feed.predictions.scored() == {}
+    assert feed.predictions.scored("secom") == {}
     assert predictions_of(feed.predictions, next(iter(good))) == []
 
-    assert feed.run("predict", tags).success
+    assert feed.run("secom__predict", tags).success
     assert feed.waiting() == []
 
 
@@ -338,10 +339,10 @@ def test_a_server_that_is_down_is_named(feed: Feed, good: dict[str, bytes]) -> N
     tags = feed.ingested(good)
     gone = feed.settings.mlflow.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     away = Feed(feed.settings.model_copy(update={"mlflow": gone}), feed.instance)
-    assert "127.0.0.1:9 does not answer" in failure(away.run("predict", tags))
+    assert "127.0.0.1:9 does not answer" in failure(away.run("secom__predict", tags))
 
 
 def test_the_evidence_in_the_store_is_plain_json(feed: Feed, good: dict[str, bytes]) -> None:
     feed.promote(feed.register(bundle_bytes(0)))
-    assert feed.run("predict", feed.ingested(good)).success
+    assert feed.run("secom__predict", feed.ingested(good)).success
     json.dumps(predictions_of(feed.predictions, next(iter(good))), allow_nan=False)

@@ -9,6 +9,7 @@ import pytest
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from tests.assets.conftest import Made, run_line, store_batches
+from tests.feeds import TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key
@@ -89,8 +90,8 @@ def test_a_refused_batch_is_not_in_it_and_leaves_it(
 ) -> None:
     store_batches(mongo, wafers)
     materialize(settings)
-    source = StoredObject(landing_key("training", SECOND), 1, "other", datetime(2026, 1, 2, tzinfo=UTC))
-    mongo.quarantine_batch("training", SECOND, [{"code": "file_empty", "message": "The file is empty."}], source)
+    source = StoredObject(landing_key(TRAINING, SECOND), 1, "other", datetime(2026, 1, 2, tzinfo=UTC))
+    mongo.quarantine_batch(TRAINING, SECOND, [{"code": "file_empty", "message": "The file is empty."}], source)
     assert materialize(settings).metadata("wafer_table")["batches"] == [FIRST]
 
 
@@ -100,7 +101,7 @@ def test_what_the_lake_has_lost_of_it_is_made_again_from_the_records(
 ) -> None:
     store_batches(mongo, wafers)
     materialize(settings)
-    s3.delete(s3.lake, f"training/wafer_table/{lost}")
+    s3.delete(s3.lake, f"secom/training/wafer_table/{lost}")
     pd.testing.assert_frame_equal(materialize(settings).value("wafer_table"), wafers, check_exact=True)
 
 
@@ -108,4 +109,4 @@ def test_without_an_accepted_batch_there_is_no_table(settings: Settings) -> None
     made = run_line(settings, ["wafer_table"])
     assert not made.run.success
     assert "No batch has been accepted. Ingest batch files, or see why they were quarantined." in made.failure
-    assert "training/wafer_table/wafer_table.parquet" not in made.objects
+    assert "secom/training/wafer_table/wafer_table.parquet" not in made.objects

@@ -4,11 +4,12 @@ import dagster as dg
 import pytest
 
 from tests.checks.alone import facts_of, judge, run
+from tests.feeds import LINE
 from wafer_assets.checks.models import (
     LEAK_AUC,
-    QUALITY_CHECK_SPECS,
     both_outcomes,
     quality_check_results,
+    quality_check_specs,
 )
 from wafer_assets.keys import training_key
 
@@ -17,7 +18,7 @@ FIRST, SECOND = "wafer_06012020_060000.csv", "wafer_07012020_060000.csv"
 
 def report_table(instance: dg.DagsterInstance, wafers: int, faulty: int) -> None:
     facts = {"dagster/row_count": wafers, "faulty_wafers": faulty}
-    instance.report_runless_asset_event(dg.AssetMaterialization(training_key("wafer_table"), metadata=facts))
+    instance.report_runless_asset_event(dg.AssetMaterialization(training_key("secom", "wafer_table"), metadata=facts))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_a_table_holds_faulty_and_passed_wafers(
     instance: dg.DagsterInstance, wafers: int, faulty: int, passes: bool
 ) -> None:
     report_table(instance, wafers, faulty)
-    outcome = judge(both_outcomes, instance)
+    outcome = judge(both_outcomes(LINE), instance)
     assert outcome.passed == passes
     assert outcome.blocking
     assert facts_of(outcome) == {"faulty_wafers": faulty, "passed_wafers": wafers - faulty}
@@ -35,9 +36,9 @@ def test_a_table_holds_faulty_and_passed_wafers(
 
 
 def test_without_a_table_there_is_nothing_to_judge(instance: dg.DagsterInstance) -> None:
-    (failure,) = [event for event in run(both_outcomes, instance).all_events if event.is_step_failure]
+    (failure,) = [event for event in run(both_outcomes(LINE), instance).all_events if event.is_step_failure]
     said = str(failure.step_failure_data.user_failure_data)
-    assert "There is no table. Materialize training/wafer_table first." in said
+    assert "There is no table. Materialize secom/training/wafer_table first." in said
 
 
 # --- A model to look at ---
@@ -57,15 +58,15 @@ def test_without_a_table_there_is_nothing_to_judge(instance: dg.DagsterInstance)
 def test_a_model_is_better_than_chance_and_no_better_than_can_be_believed(
     auc: float, low: float, failed: set[str]
 ) -> None:
-    results = quality_check_results(auc, low)
+    results = quality_check_results("secom", auc, low)
     assert {result.check_name for result in results if not result.passed} == failed
 
 
 def test_quality_warns_and_stops_nothing() -> None:
-    results = quality_check_results(0.5, 0.4)
-    assert [result.check_name for result in results] == [spec.name for spec in QUALITY_CHECK_SPECS]
-    for result, spec in zip(results, QUALITY_CHECK_SPECS, strict=True):
+    results, specs = quality_check_results("secom", 0.5, 0.4), quality_check_specs("secom")
+    assert [result.check_name for result in results] == [spec.name for spec in specs]
+    for result, spec in zip(results, specs, strict=True):
         assert result.severity == dg.AssetCheckSeverity.WARN
-        assert result.asset_key == spec.asset_key == training_key("evaluation")
+        assert result.asset_key == spec.asset_key == training_key("secom", "evaluation")
         assert {name: entry.value for name, entry in result.metadata.items()} == {"auc": 0.5, "auc_low": 0.4}
         assert not spec.blocking

@@ -17,7 +17,7 @@ from wafer_assets.cli.console import facts, output, table
 name = "wafer_13012020_090817.csv"
 rows = [[name, 7, "reading_not_numeric", "a sentence of several words that may well be folded " * 3]] * 2
 output.print(table(("batch", "line", "code", "what to do"), rows, title="Refused"))
-output.print(facts("Of one thing", [("file", f"training/{{name}}"), ("  because", "It is needed. " * 20)]))
+output.print(facts("Of one thing", [("file", f"secom/training/{{name}}"), ("  because", "It is needed. " * 20)]))
 output.print(table(("batch", "other"), [[{NAME!r}, {NAME!r}]]))
 """
 

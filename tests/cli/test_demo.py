@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 
 from resources.local_services import LocalServices
-from resources.mlflow import CHAMPION, Tracking
+from resources.mlflow import CHAMPION, LineTracking, Tracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.s3 import S3Store
-from schemas.loader import Feed
+from schemas.lines import Feed, load_lines
+from tests.feeds import PREDICTION, TRAINING
 from tests.shell import WAFER, wafer
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import prediction_key, report_key, validated_key
@@ -66,7 +67,7 @@ def killed(demo: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     with subprocess.Popen([WAFER, *demo], env=environment, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "✓ training/model_bundle" in line:
+            if "✓ secom/training/model_bundle" in line:
                 break
         process.send_signal(signal.SIGKILL)
     LocalServices(Settings(state_dir=state)).down()
@@ -90,7 +91,7 @@ def test_a_model_that_was_registered_and_not_decided_on_is_decided_on(
     state, result = finished
     assert result.returncode == 0, result.stderr
     assert "not decided yet" in result.stderr
-    assert "training/evaluation" not in result.stderr
+    assert "secom/training/evaluation" not in result.stderr
     facts = summary(state)
     assert (facts["registered"]["version"], facts["champion"]["version"]) == (1, 1)
     assert [row["wafers"] for row in facts["predictions"]] == [10] * TO_SCORE
@@ -113,19 +114,19 @@ def test_what_was_lost_is_made_again(
         assert after[name] == before[name]
     for row, was in zip(after["predictions"], before["predictions"], strict=True):
         assert {**row, "bundle_version": None} == {**was, "bundle_version": None}
-    trained_again = "training/evaluation" in result.stderr
+    trained_again = "secom/training/evaluation" in result.stderr
     assert trained_again == (lost != "mongo")
 
     with LocalServices(Settings(state_dir=state)) as settings:
         s3, wafers = S3Store(settings), WaferStore(settings)
-        for feed, count in (("training", FILES), ("prediction", TO_SCORE)):
+        for feed, count in ((TRAINING, FILES), (PREDICTION, TO_SCORE)):
             accepted = [item.batch for item in wafers.batches(feed, "accepted")]
             assert len(accepted) == count
             assert all(s3.exists(s3.lake, validated_key(feed, batch)) for batch in accepted)
-        scored = PredictionStore(settings).scored()
+        scored = PredictionStore(settings).scored("secom")
         assert len(scored) == TO_SCORE
-        assert all(s3.exists(s3.lake, key(batch)) for batch in scored for key in (prediction_key, report_key))
-        tracking = Tracking(settings)
+        assert all(s3.exists(s3.lake, key("secom", batch)) for batch in scored for key in (prediction_key, report_key))
+        tracking = LineTracking(settings, "secom")
         champion = tracking.version(CHAMPION)
         assert champion is not None
         assert tracking.content_of(champion)
@@ -147,3 +148,50 @@ def test_a_demo_that_leaves_files_unscored_says_why_and_fails(demo: list[str], t
     assert "was not promoted: No better" in result.stderr
     assert "wafer models promote" in result.stderr
     assert summary(tmp_path / "state")["champion"]["version"] is None
+
+
+ETCH = Path(__file__).parents[3] / "shared" / "data" / "metal_etch"
+
+
+@pytest.mark.skipif(not ETCH.exists(), reason="needs ../shared/data/metal_etch")
+@pytest.mark.timeout(900)
+def test_a_second_line_is_run_beside_the_first_and_changes_nothing_of_it(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    copy(finished[0], state)
+    monkeypatch.setenv("WAFER_LINES", str(Path(__file__).parents[1] / "lines"))
+    demo: list[str | Path] = [
+        "demo",
+        "--line",
+        "metal_etch",
+        ETCH / "training_batches",
+        "--predict",
+        ETCH / "prediction_batches",
+    ]
+    first = wafer(state, *demo, seconds=600)
+    # It has too few faults for a model to be promoted by itself, so that a person must.
+    assert first.returncode == 1, first.stderr
+    assert "was not promoted: Not comparable: 11 faulty and 72 passed wafers" in first.stderr
+    facts = summary(state)
+    assert facts["registered"]["model"] == "wafer-fault-model-metal_etch"
+    assert (facts["files"]["accepted"], facts["files_to_score"]["accepted"]) == (6, 3)
+    assert facts["wafers"] == {"stored": 83, "faulty": 11}
+
+    line = load_lines(Path(__file__).parents[1] / "lines").lines["metal_etch"]
+    with LocalServices(Settings(state_dir=state)) as settings:
+        promoted = wafer(state, "models", "promote", "1", "--reason", "a try", "--line", line.name)
+        assert promoted.returncode == 0, promoted.stderr
+        again = wafer(state, *demo)
+        assert again.returncode == 0, again.stderr
+        assert "metal_etch/training/evaluation" not in again.stderr, "nothing is done twice"
+        store, predictions, tracking = WaferStore(settings), PredictionStore(settings), Tracking(settings)
+        assert store.lines() == ["metal_etch", "secom"]
+        for name, feed, scored in (("metal_etch", line.feed("prediction"), 3), ("secom", PREDICTION, TO_SCORE)):
+            accepted = {item.batch for item in store.batches(feed, "accepted")}
+            assert len(accepted) == scored
+            assert set(predictions.scored(name)) == accepted
+            assert [version.version for version in tracking.of(name).versions()] == [1]
+            champion = tracking.of(name).version(CHAMPION)
+            assert champion is not None
+            assert champion.name == f"wafer-fault-model-{name}"

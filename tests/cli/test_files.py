@@ -28,7 +28,7 @@ def test_what_landed_under_a_name_is_replaced_where_it_differs(stores: Settings,
     file.write_text("3")
     assert "1 files uploaded, 1 were there" in call("upload", tmp_path).output
     store = S3Store(stores)
-    assert store.get(store.landing, f"training/{file.name}") == b"3"
+    assert store.get(store.landing, f"secom/training/{file.name}") == b"3"
 
 
 def test_without_services_the_error_says_how_to_start_them(folder: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
+from tests.feeds import TRAINING
 from tests.shell import call
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.settings import Settings
@@ -19,7 +20,7 @@ def test_files_are_uploaded_once_ingested_once_and_explained(stores: Settings, t
 
     assert f"{files} files uploaded, 0 were there" in call("upload", folder).output
     assert f"0 files uploaded, {files} were there" in call("upload", folder).output
-    assert len(S3Store(stores).list_objects("landing", "training/")) == files
+    assert len(S3Store(stores).list_objects("landing", "secom/training/")) == files
 
     summary = call("ingest").stdout
     (received,) = [line.split() for line in summary.splitlines() if line.startswith("files received")]
@@ -51,9 +52,9 @@ def test_a_range_of_batches_is_ingested_again_in_one_run(stores: Settings, tmp_p
     call("ingest")
     first, second, third, last = sorted(file.name for file in folder.iterdir())
     store = WaferStore(stores)
-    before = {item.batch: item for item in store.batches("training")}
+    before = {item.batch: item for item in store.batches(TRAINING)}
     assert call("ingest", "--from", second, "--to", third).exit_code == 0
-    after = {item.batch: item for item in store.batches("training")}
+    after = {item.batch: item for item in store.batches(TRAINING)}
     again = [batch for batch in after if after[batch].stored_at != before[batch].stored_at]
     assert again == [second, third]
     assert {batch: item.sha256 for batch, item in after.items()} == {b: item.sha256 for b, item in before.items()}

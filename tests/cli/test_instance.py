@@ -34,7 +34,7 @@ def test_an_instance_that_is_named_is_used_instead_of_the_laptops(tmp_path: Path
 def test_a_run_of_a_command_is_one_that_the_ui_lists_and_no_daemon_repeats(settings: Settings) -> None:
     with open_instance(settings) as instance:
         tags = land(settings, instance, {"notes.csv": b"not a batch"})
-        result = run_job(settings, instance, "ingest_training", tags=tags)
+        result = run_job(settings, instance, "secom__ingest_training", tags=tags)
         run = instance.get_run_by_id(result.run_id)
     assert result.success
     assert run is not None
@@ -45,24 +45,24 @@ def test_a_run_of_a_command_is_one_that_the_ui_lists_and_no_daemon_repeats(setti
 
 
 def test_a_run_makes_the_assets_that_are_wanted_with_the_config_it_is_given(settings: Settings) -> None:
-    ledger = dg.AssetKey(["training", "batch_ledger"])
+    ledger = dg.AssetKey(["secom", "training", "batch_ledger"])
     with open_instance(settings) as instance:
-        result = run_job(settings, instance, "ingest_training", assets=[ledger])
+        result = run_job(settings, instance, "secom__ingest_training", assets=[ledger])
         assert result.success
         made = [event.asset_key for event in result.all_events if event.is_step_materialization]
-        failed = run_job(settings, instance, "train", resources={"model": {"config": {"seed": 7}}})
+        failed = run_job(settings, instance, "secom__train", resources={"secom__model": {"config": {"seed": 7}}})
         run = instance.get_run_by_id(failed.run_id)
     assert made == [ledger]
     assert run is not None
-    assert run.run_config["resources"] == {"model": {"config": {"seed": 7}}}
+    assert run.run_config["resources"] == {"secom__model": {"config": {"seed": 7}}}
     assert (failed.success, run.status) == (False, dg.DagsterRunStatus.FAILURE)
 
 
 def test_where_runs_are_pods_none_is_recorded(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state", executor="kubernetes")
     with open_instance(settings) as instance:
-        with pytest.raises(RunsArePodsError, match="Start train in the Dagster UI") as error:
-            run_job(settings, instance, "train")
+        with pytest.raises(RunsArePodsError, match="Start secom__train in the Dagster UI") as error:
+            run_job(settings, instance, "secom__train")
         assert instance.get_runs_count() == 0
     assert error.value.code == "runs_are_pods"
 
@@ -70,7 +70,7 @@ def test_where_runs_are_pods_none_is_recorded(tmp_path: Path) -> None:
 def test_a_killed_run_is_not_ended_before_its_mlflow_run_can_be(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "state")  # the services are down, as after a power cut
     tags = {HOST_TAG: RunProcess.current().host, PROCESS_TAG: "1 another-boot 1"}
-    lost = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
+    lost = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
     with open_instance(settings) as instance:
         instance.add_run(lost)
     with open_instance(settings) as instance:
@@ -96,7 +96,7 @@ def test_a_run_that_is_interrupted_before_its_first_step_is_canceled(settings: S
         tags = land(settings, instance, {"notes.csv": b"not a batch"})
         interrupted = cast("dg.DagsterInstance", InterruptedOnceMade(instance))
         with pytest.raises(KeyboardInterrupt):
-            run_job(settings, interrupted, "ingest_training", tags=tags)
+            run_job(settings, interrupted, "secom__ingest_training", tags=tags)
         (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.CANCELED
 

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from tests.settings.test_layout import contents, written_by
 from wafer_assets.cli import main
+from wafer_assets.settings.layout import LAYOUT
 
 
 @pytest.mark.parametrize(
@@ -40,13 +41,13 @@ def test_a_folder_of_another_layout_is_named_in_one_line_and_left_alone(
     batches.mkdir()
     (batches / "a.csv").write_text("Wafer\n")
     state_dir = tmp_path / "state"
-    written_by("2\n", state_dir)
+    written_by(f"{LAYOUT + 1}\n", state_dir)
     monkeypatch.setenv("WAFER_STATE_DIR", str(state_dir))
     before = contents(state_dir)
     shown = CliRunner().invoke(main, [word.format(batches=batches) for word in command.split()])
     assert shown.exit_code == 1, shown.output
     said = shown.output.strip()
-    assert said.startswith(f"Error: The state folder {state_dir} has layout 2, ")
+    assert said.startswith(f"Error: The state folder {state_dir} has layout {LAYOUT + 1}, ")
     assert said.endswith("or set WAFER_STATE_DIR to another folder.")
     assert "\n" not in said
     assert contents(state_dir) == before

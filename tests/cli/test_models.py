@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleNotFoundError, Tracking
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleNotFoundError, LineTracking
 from resources.promotions import PromotionLog
 from tests.assets.test_predictions import bundle_bytes
 from tests.conftest import use
@@ -32,8 +32,8 @@ def run(wafer: CliRunner, *arguments: str) -> Result:
 
 def train(settings: Settings, skill: float, noise: int = 0) -> None:
     """Register a small bundle as one that was evaluated with this skill."""
-    tracking = Tracking(settings)
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as tracked:
+    tracking = LineTracking(settings, "secom")
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as tracked:
         tracked.log_bytes(OUT_OF_FOLD, results(skill, noise=noise).to_parquet())
         tracking.register_bundle(tracked, bundle_bytes(0), sensors=["Sensor-1"], tags={})
 
@@ -75,10 +75,10 @@ def test_a_champion_is_compared_promoted_and_rolled_back(wafer: CliRunner, platf
     assert decision == {"action": "promote", "by": "engineer", "reason": "The first [of many]."}
 
     assert "Version 1 is champion" in run(wafer, "rollback", "--reason", "Too many alarms.").output
-    champion = Tracking(settings).version(CHAMPION)
+    champion = LineTracking(settings, "secom").version(CHAMPION)
     assert champion is not None
     assert champion.version == 1
-    history = PromotionLog(settings).history(settings.mlflow.model_name)
+    history = PromotionLog(settings).history(settings.mlflow.of("secom").model_name)
     assert [(record.action, record.by, record.reason) for record in history] == [
         ("promote", "engineer", "The first [of many]."),
         ("promote", "engineer", "It finds more."),
@@ -93,4 +93,4 @@ def test_what_makes_no_sense_is_refused_with_what_to_do(wafer: CliRunner, platfo
     assert "--reason" in run(wafer, "promote", "3").output
     train(platform_settings, 1)
     assert run(wafer, "promote", "1", "--reason", " ").exit_code == 2
-    assert Tracking(platform_settings).version(CHAMPION) is None
+    assert LineTracking(platform_settings, "secom").version(CHAMPION) is None

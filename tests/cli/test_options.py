@@ -1,12 +1,17 @@
 """Values that no command takes: each is a usage error, before anything is started or written."""
 
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from schemas.lines import SHIPPED
 from tests.shell import call
+from wafer_assets.cli import main
+from wafer_assets.cli.training import train
 from wafer_assets.domain.config import ModelConfig
 
 OUT_OF_DOMAIN = [
@@ -189,3 +194,77 @@ def test_results_take_the_place_of_no_file_that_was_scored_and_not_of_one_anothe
     require_refused(folder, ["predict", "a/wafer.csv", "--out", "b/../a"], "would be lost")
     require_refused(folder, ["predict", "a/wafer.csv", "b/wafer.csv", "--out", "c"], "two results")
     assert Path("a/wafer.csv").read_text() == "a"
+
+
+# --- Which line ---
+
+
+@pytest.fixture
+def two_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that declares a second line."""
+    lines = tmp_path / "lines"
+    shutil.copytree(SHIPPED / "secom", lines / "etch")
+    declaration = lines / "etch" / "line.yaml"
+    declaration.write_text(declaration.read_text().replace("line: secom", "line: etch"))
+    monkeypatch.setenv("WAFER_LINES", str(lines))
+    return lines
+
+
+def commands_of(group: click.Group, *path: str) -> Iterator[tuple[list[str], click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands_of(command, *path, name)
+        else:
+            yield [*path, name], command
+
+
+OF_A_LINE = [words for words, command in commands_of(main) if any(each.name == "line" for each in command.params)]
+LINELESS = {"lines", "services", "dev"}
+
+
+def test_every_command_but_those_about_the_platform_takes_a_line() -> None:
+    assert {words[0] for words, _ in commands_of(main)} - {words[0] for words in OF_A_LINE} == LINELESS
+
+
+def parsed_line(*arguments: str) -> str:
+    return str(train.make_context("train", [*arguments]).params["line"].name)
+
+
+def test_the_only_line_is_meant_where_none_is_named(folder: Path) -> None:  # noqa: ARG001
+    assert parsed_line() == parsed_line("--line", "secom") == "secom"
+
+
+def test_one_of_several_lines_is_meant_where_it_is_named(folder: Path, two_lines: Path) -> None:  # noqa: ARG001
+    assert [parsed_line("--line", name) for name in ("etch", "secom")] == ["etch", "secom"]
+
+
+REST = {
+    "upload": ["wafer.csv"],
+    "simulate": ["--out", "out"],
+    "models promote": ["1", "--reason", "x"],
+    "models rollback": ["--reason", "x"],
+    "quarantine show": ["a.csv"],
+    "report": ["a.csv"],
+    "trace": ["W-1"],
+    "predict": ["wafer.csv"],
+}
+
+
+@pytest.mark.parametrize("words", OF_A_LINE, ids=" ".join)
+def test_where_there_are_several_lines_a_command_asks_which_and_refuses_an_unknown_one(
+    folder: Path,
+    two_lines: Path,  # noqa: ARG001
+    words: list[str],
+) -> None:
+    Path("wafer.csv").write_text("x")
+    rest = REST.get(" ".join(words), [])
+    require_refused(folder, [*words, *rest], "Say with --line which line is meant: etch, secom.")
+    require_refused(folder, [*words, "--line", "nobody", *rest], "There is no line 'nobody'; there are etch, secom.")
+
+
+def test_a_line_that_cannot_be_read_is_named_where_it_is_meant_or_none_is(folder: Path, two_lines: Path) -> None:
+    (two_lines / "etch" / "line.yaml").write_text("format: 1\nline: etch\ncolour: red\n")
+    require_refused(folder, ["train"], "which line is meant: secom.", "etch/line.yaml")
+    meant = call("train", "--line", "etch")
+    assert (meant.exit_code, "etch/line.yaml" in meant.output) == (1, True)
+    assert parsed_line("--line", "secom") == "secom"

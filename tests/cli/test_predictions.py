@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking
 from resources.predictions import PredictionStore
 from schemas.loader import load_schema
 from tests.assets.test_predictions import Feed, bundle_bytes
@@ -39,7 +39,7 @@ def test_where_no_batch_is_known_there_is_none_to_score_again() -> None:
 
 
 def test_predict_without_a_champion_says_what_to_do(platform: Settings, files: list[Path]) -> None:
-    assert Tracking(platform).aliases() == {}
+    assert LineTracking(platform, "secom").aliases() == {}
     result = run("predict", str(files[0]))
     assert result.exit_code == 1
     assert "wafer train" in result.output
@@ -73,16 +73,17 @@ def test_a_training_batch_is_followed_to_what_it_went_into(tmp_path: Path) -> No
     require_documented(document, "trace")
     (influence,) = document["influences"]
     assert (document["predictions"], influence["bundle_versions"], influence["scored"]) == ([], [], [])
-    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"training/{file.name}")
+    assert (influence["batch"], influence["file"]["key"]) == (file.name, f"secom/training/{file.name}")
 
 
 def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: list[Path], tmp_path: Path) -> None:
     promote_one(platform)
     assert run("upload", "--feed", "prediction", *map(str, files)).exit_code == 0
-    assert run("ingest", "--feed", "prediction").exit_code == 0
+    ingested = run("ingest", "--feed", "prediction")
+    assert ingested.exit_code == 0, ingested.output
     scored = run("score")
     assert scored.exit_code == 0, scored.output
-    assert set(PredictionStore(platform).scored()) == {file.name for file in files}
+    assert set(PredictionStore(platform).scored("secom")) == {file.name for file in files}
     assert "No batch waits" in run("score").output
     assert (run("score", "--all").exit_code, run("score", "--from", "x.csv").exit_code) == (0, 2)
 
@@ -99,7 +100,7 @@ def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: 
     (prediction,) = document["predictions"]
     assert document["influences"] == []
     assert (prediction["batch"], prediction["bundle_version"]) == (files[0].name, 1)
-    assert prediction["file"]["key"] == f"prediction/{files[0].name}"
+    assert prediction["file"]["key"] == f"secom/prediction/{files[0].name}"
     assert prediction["promotion"]["reason"] == "It is needed."
     assert prediction["scored_at"].endswith("Z")
     unknown = run("trace", "nothing")

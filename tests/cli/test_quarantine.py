@@ -9,6 +9,7 @@ import pytest
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import load_schema
+from tests.feeds import LINE, TRAINING, line_like
 from tests.landing import land
 from tests.shell import call, require_documented
 from tests.stored import frame_of
@@ -42,7 +43,7 @@ def refuse(settings: Settings, name: str, column: str) -> None:
     rows = b"\n".join(line + b",1" if line else line for line in rest.split(b"\n"))
     content = header + b"," + column.encode() + b"\n" + rows
     store = S3Store(settings)
-    store.put(store.landing, f"training/{name}", content)
+    store.put(store.landing, f"secom/training/{name}", content)
     assert call("ingest").exit_code == 0
 
 
@@ -75,15 +76,15 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
 def refused(stores: Settings) -> str:
     """A file that a narrower contract refused, because of a sensor that may be empty by now."""
     schema = load_schema("training")
-    sensor, *others = schema.optional_columns
-    narrower = schema.model_copy(update={"optional_columns": tuple(others)})
+    sensor = schema.optional_columns[0]
+    narrower = line_like(LINE.name, sensors={name: told for name, told in LINE.sensors.items() if name != sensor})
     (batch,) = simulate_batches(1, 6, feed="training", schema=schema, seed=2)
     frame = pd.read_csv(io.BytesIO(batch.content))
     frame[sensor] = None
-    defs = build_defs(stores, {"training": narrower, "prediction": load_schema("prediction")})
+    defs = build_defs(stores, [narrower])
     with open_instance(stores) as instance:
         tags = land(stores, instance, {batch.name: frame.to_csv(index=False).encode()})
-        assert defs.resolve_job_def("ingest_training").execute_in_process(instance=instance, tags=tags).success
+        assert defs.resolve_job_def("secom__ingest_training").execute_in_process(instance=instance, tags=tags).success
     return batch.name
 
 
@@ -91,11 +92,11 @@ def test_quarantined_files_are_replayed_after_a_change_of_the_contract(stores: S
     refuse(stores, "wafer_01012020_000000.csv", "one too many")
     assert "column_empty" in call("quarantine", "list").output
     store = S3Store(stores)
-    store.delete(store.landing, f"training/{refused}")
+    store.delete(store.landing, f"secom/training/{refused}")
 
     replayed = call("quarantine", "replay", refused).output
     assert "1 files put back into the landing bucket" in replayed
     assert "1 of 1 batches are accepted now" in replayed
-    assert len(frame_of(WaferStore(stores), "training", refused)) == 6
+    assert len(frame_of(WaferStore(stores), TRAINING, refused)) == 6
     assert "Not in quarantine" in call("quarantine", "replay", refused).output
     assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output

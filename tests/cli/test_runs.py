@@ -3,6 +3,7 @@
 import click
 import pytest
 
+from tests.feeds import TRAINING
 from tests.landing import land
 from tests.shell import call
 from wafer_assets.cli.instance import open_instance, run_job
@@ -18,7 +19,7 @@ def test_batches_are_run_over_in_as_many_runs_as_they_have_gaps(stores: Settings
 
         def runs(between: tuple[str, ...] = ()) -> int:
             before = instance.get_runs_count()
-            run_batches(stores, instance, "training", "ingest_training", [BATCHES[0], BATCHES[2]], between)
+            run_batches(stores, instance, TRAINING, "ingest_training", [BATCHES[0], BATCHES[2]], between)
             return instance.get_runs_count() - before
 
         assert runs() == 2
@@ -27,12 +28,12 @@ def test_batches_are_run_over_in_as_many_runs_as_they_have_gaps(stores: Settings
 
 def test_a_run_that_fails_is_told_of_with_the_steps_that_did(stores: Settings) -> None:
     with open_instance(stores) as instance:
-        result = run_job(stores, instance, "train")
+        result = run_job(stores, instance, "secom__train")
     with pytest.raises(click.ClickException) as failure:
         require_success(result)
     first, step, hint = failure.value.message.splitlines()
     assert first == f"Run {result.run_id} failed."
-    assert step.startswith("training/wafer_table: ")
+    assert step.startswith("secom/training/wafer_table: ")
     assert "wafer dev" in hint
 
 

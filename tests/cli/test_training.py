@@ -35,7 +35,7 @@ def test_where_runs_are_pods_the_command_line_starts_none(settings: Settings, mo
     monkeypatch.setenv("WAFER_EXECUTOR", "kubernetes")
     refused = call("train")
     assert refused.exit_code == 1
-    assert "Start train in the Dagster UI" in refused.output
+    assert "Start secom__train in the Dagster UI" in refused.output
 
 
 def test_without_services_it_says_so_and_names_no_step_that_was_left_out() -> None:

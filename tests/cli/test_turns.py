@@ -19,7 +19,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.types import DaemonHeartbeat
 
 from resources.champion import load_bundle
-from resources.mlflow import BundleVersion, Tracking
+from resources.mlflow import BundleVersion, LineTracking
 from resources.promotions import PromotionLog
 from resources.run_launcher import RunProcess
 from tests.conftest import environment_of
@@ -41,7 +41,7 @@ def wafers(platform_settings: Settings) -> Settings:
     batches = simulate_batches(2, 50, feed="training", seed=3, fault_rate=0.3)
     with open_instance(platform_settings) as instance:
         tags = land(platform_settings, instance, {batch.name: batch.content for batch in batches})
-        assert run_job(platform_settings, instance, "ingest_training", tags=tags).success
+        assert run_job(platform_settings, instance, "secom__ingest_training", tags=tags).success
     return platform_settings
 
 
@@ -64,7 +64,7 @@ def stopped_while_it_evaluates(process: subprocess.Popen[str]) -> Iterator[None]
     seen = []
     for line in process.stderr:
         seen.append(line)
-        if "training/evaluation: 5 of" in line:
+        if "secom/training/evaluation: 5 of" in line:
             break
     else:
         pytest.fail("It ended before it evaluated:\n" + "".join(seen))
@@ -86,7 +86,7 @@ def ended(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def version_of(tracking: Tracking, seed: int) -> BundleVersion:
+def version_of(tracking: LineTracking, seed: int) -> BundleVersion:
     """Return the version whose run was made with this seed."""
     import mlflow
 
@@ -100,14 +100,14 @@ def test_trainings_that_do_not_see_each_other_do_not_mix(wafers: Settings, tmp_p
     # Two laptops on the same stores: neither sees the runs of the other.
     other = wafers.model_copy(update={"state_dir": tmp_path / "other"})
     model = {"config": FAST | {"n_components": 20, "seed": 2}}
-    resources = {"model": model, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
+    resources = {"secom__model": model, "evaluation": {"config": {"repeats": 1, "folds": 5}}}
     first = train(wafers, n_components=3, seed=1)
     with stopped_while_it_evaluates(first), open_instance(other) as instance:
-        assert run_job(other, instance, "train", resources=resources).success
+        assert run_job(other, instance, "secom__train", resources=resources).success
     ended(first)
 
-    tracking, log = Tracking(wafers), PromotionLog(wafers)
-    decisions = log.history(wafers.mlflow.model_name)
+    tracking, log = LineTracking(wafers, "secom"), PromotionLog(wafers)
+    decisions = log.history(tracking.settings.model_name)
     assert len(decisions) == 2
     for seed, components in ((1, 3), (2, 20)):
         version = version_of(tracking, seed)
@@ -136,7 +136,7 @@ from wafer_assets.settings import load_settings
 from wafer_assets.cli.turns import turn_to_train
 
 settings = load_settings()
-with open_instance(settings) as instance, turn_to_train(settings, instance, "11111111-0000"):
+with open_instance(settings) as instance, turn_to_train(settings, instance, "secom", "11111111-0000"):
     print("begun", flush=True)
     sys.stdin.read()
 """
@@ -183,7 +183,7 @@ def test_the_next_training_begins_when_the_process_of_the_one_before_is_gone(
     settings, begun = Settings(state_dir=tmp_path / "state"), Event()
 
     def begin() -> None:
-        with turn_to_train(settings, instance, "22222222-0000"):
+        with turn_to_train(settings, instance, "secom", "22222222-0000"):
             begun.set()
 
     waiting = Thread(target=begin)
@@ -213,16 +213,16 @@ def test_a_training_of_the_daemon_is_waited_for_while_there_is_a_daemon(
 ) -> None:
     settings = Settings(state_dir=tmp_path / "state")
     # What was killed on the command line, or with its daemon, is not waited for.
-    recorded(instance, "train", daemon=False)
-    ingestion = recorded(instance, "ingest_training", daemon=True)
-    run = recorded(instance, "train", daemon=True)
-    with turn_to_train(settings, instance, "none"):
+    recorded(instance, "secom__train", daemon=False)
+    ingestion = recorded(instance, "secom__ingest_training", daemon=True)
+    run = recorded(instance, "secom__train", daemon=True)
+    with turn_to_train(settings, instance, "secom", "none"):
         pass
     instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SENSOR", None))
     begun = Event()
 
     def begin() -> None:
-        with turn_to_train(settings, instance, "none"):
+        with turn_to_train(settings, instance, "secom", "none"):
             begun.set()
 
     waiting = Thread(target=begin)
@@ -235,11 +235,13 @@ def test_a_training_of_the_daemon_is_waited_for_while_there_is_a_daemon(
     assert not ingestion.is_finished
 
 
-@pytest.mark.parametrize(("job", "waits"), [("train", True), ("train_end_to_end", True), ("ingest_training", False)])
+@pytest.mark.parametrize(
+    ("job", "waits"), [("secom__train", True), ("secom__train_end_to_end", True), ("secom__ingest_training", False)]
+)
 def test_the_queue_of_a_laptop_holds_trainings_back_while_one_is_at_work(
     instance: dg.DagsterInstance, job: str, waits: bool
 ) -> None:
-    recorded(instance, "train", daemon=False)
+    recorded(instance, "secom__train", daemon=False)
     at_work = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     queued = recorded(instance, job, daemon=True)
     storage = instance.event_log_storage

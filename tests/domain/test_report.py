@@ -180,6 +180,23 @@ def test_pages_of_a_model_promoted_against_the_rule_say_that_it_is_unproven(
         assert b"promoted by hand against the promotion rule" in page
 
 
+def test_what_is_known_of_a_wafer_beside_its_readings_stands_in_its_row(
+    bundle: Bundle, scores: Scores, wafers: pd.DataFrame
+) -> None:
+    count = len(wafers)
+    context = pd.DataFrame(
+        {
+            "Tool": ["<b>ETCH-3</b>", *[None] * (count - 1)],
+            "Slot": np.arange(count, dtype=float),
+            "Time": pd.to_datetime(["2020-03-02T10:15:00Z"] * count),
+        }
+    )
+    page = batch_report(bundle, scores, "b", wafers, 3, "m", context=context).decode()
+    assert "<th>Tool</th><th>Slot</th><th>Time</th>" in page
+    assert "&lt;b&gt;ETCH-3&lt;/b&gt;" in page
+    assert "2020-03-02 10:15:00" in page
+
+
 def test_an_empty_batch_and_one_without_evidence_have_a_page(bundle: Bundle, wafers: pd.DataFrame) -> None:
     plain = score(bundle, wafers, 3, evidence=False)
     empty = Scores(plain.rows.iloc[:0], plain.margin[:0], plain.coordinates[:0], None)

@@ -41,7 +41,7 @@ def stored_once(shared_platform: Settings, tmp_path_factory: pytest.TempPathFact
     files = simulate_batches(3, 60, feed="training", schema=load_schema("training"), seed=3, fault_rate=0.2)
     with open_instance(settings) as instance:
         tags = land(settings, instance, {batch.name: batch.content for batch in files})
-        assert run_job(settings, instance, "ingest_training", tags=tags).success
+        assert run_job(settings, instance, "secom__ingest_training", tags=tags).success
     return settings
 
 
@@ -53,7 +53,7 @@ def stored(stored_once: Settings, tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def training(settings: Settings, until: str = "training/elbow") -> Iterator[subprocess.Popen[str]]:
+def training(settings: Settings, until: str = "secom/training/elbow") -> Iterator[subprocess.Popen[str]]:
     """Run `wafer train` in a process of its own; yields it once it has said something."""
     command = [str(Path(sys.executable).with_name("wafer")), "train"]
     environment = {**os.environ, **environment_of(settings)}
@@ -67,7 +67,7 @@ def training(settings: Settings, until: str = "training/elbow") -> Iterator[subp
 
 
 def last_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    (run,) = instance.get_runs(dg.RunsFilter(job_name="train"))
+    (run,) = instance.get_runs(dg.RunsFilter(job_name="secom__train"))
     return run
 
 
@@ -75,7 +75,7 @@ def mlflow_end(settings: Settings) -> str:
     """Return the state of the only MLflow run of a platform that is not nested."""
     assert settings.mlflow.tracking_uri is not None
     client = MlflowClient(settings.mlflow.tracking_uri)
-    experiment = client.get_experiment_by_name(settings.mlflow.experiment)
+    experiment = client.get_experiment_by_name(settings.mlflow.of("secom").experiment)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     (run,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -83,7 +83,7 @@ def mlflow_end(settings: Settings) -> str:
 
 
 def test_without_a_daemon_the_next_command_ends_a_killed_run_and_its_mlflow_run(stored: Settings) -> None:
-    with training(stored, until="training/evaluation: ") as process:
+    with training(stored, until="secom/training/evaluation: ") as process:
         workers = psutil.Process(process.pid).children(recursive=True)
         assert workers
     _, alive = psutil.wait_procs(workers, timeout=60)
@@ -123,7 +123,7 @@ def test_the_daemon_ends_a_killed_run_and_tells_people(stored: Settings) -> None
             with training(stored):
                 wait_until(watched, seconds=240, look_every=0.5)
             wait_until(lambda: inbox.titles and mlflow_end(stored) == "FAILED", seconds=240, look_every=0.5)
-        assert inbox.titles == ["Run failed: train"]
+        assert inbox.titles == ["Run failed: secom__train"]
         assert PROCESS_IS_GONE in inbox.bodies[0]
         run = last_run(instance)
         assert run.status == dg.DagsterRunStatus.FAILURE

@@ -12,6 +12,7 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from schemas.loader import MEGABYTE, load_schema
 from tests.conftest import environment_of
+from tests.feeds import TRAINING
 from tests.landing import large_file
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import landing_key
@@ -28,6 +29,7 @@ import json, resource
 import dagster as dg
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
+from schemas.loader import load_schema
 from wafer_assets.definitions import build_defs
 from wafer_assets.cli.instance import open_instance, run_job
 from wafer_assets.operations.landing import take_up
@@ -36,12 +38,12 @@ from wafer_assets.settings import load_settings
 settings = load_settings()
 s3 = S3Store(settings)
 with open_instance(settings) as instance:
-    (only,) = take_up(instance, "training", s3, WaferStore(settings))
-    ingested = run_job(settings, instance, "ingest_training", tags=only.tags).success
+    (only,) = take_up(instance, load_schema("training").line_feed, s3, WaferStore(settings))
+    ingested = run_job(settings, instance, "secom__ingest_training", tags=only.tags).success
     job = build_defs(settings).resolve_implicit_global_asset_job_def()
-    table = job.get_subset(asset_selection={dg.AssetKey(["training", "wafer_table"])})
+    table = job.get_subset(asset_selection={dg.AssetKey(["secom", "training", "wafer_table"])})
     merged = table.execute_in_process(instance=instance)
-    (event,) = merged.asset_materializations_for_node("training__wafer_table")
+    (event,) = merged.asset_materializations_for_node("secom__training__wafer_table")
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps([ingested, event.metadata["dagster/row_count"].value, memory]))
 """
@@ -68,7 +70,7 @@ def test_five_thousand_wafers_in_one_file_become_records_and_table(
     name, content = largest
     assert 16 * MEGABYTE < len(content) <= load_schema("training").max_file_size
     s3, store = S3Store(settings), WaferStore(settings)
-    s3.put(s3.landing, landing_key("training", name), content)
+    s3.put(s3.landing, landing_key(TRAINING, name), content)
     child = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", INGEST_AND_MERGE],
         env={**os.environ, **environment_of(settings)},
@@ -79,8 +81,8 @@ def test_five_thousand_wafers_in_one_file_become_records_and_table(
     assert ingested
     assert rows == WAFERS
     assert memory < MEMORY
-    ((manifest, frame),) = store.read_batches("training")
+    ((manifest, frame),) = store.read_batches(TRAINING)
     assert frame_hash(frame) == manifest.sha256
     assert len(frame) == manifest.wafers == WAFERS
-    assert store.miscounted("training", [manifest]) == []
+    assert store.miscounted(TRAINING, [manifest]) == []
     require_health(settings)

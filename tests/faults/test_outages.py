@@ -37,6 +37,7 @@ from sensors.landing import landing_sensor
 from tests.conftest import environment_of
 from tests.daemon import daemon, marked
 from tests.faults.proxy import DISK_FULL, DROPPED, UNAVAILABLE, FaultProxy, Refusal, Request
+from tests.feeds import TRAINING
 from tests.stored import etags_of, frame_of
 from tests.waiting import wait_until
 from wafer_assets.cli.instance import dagster_home, open_instance
@@ -48,7 +49,7 @@ from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.operations.ingestion import ingest_batch
 from wafer_assets.operations.landing import take_up
 from wafer_assets.operations.ranges import batch_ranges
-from wafer_assets.partitions import BATCHES
+from wafer_assets.partitions import partitions_name
 from wafer_assets.settings import AutomationSettings, Settings
 
 pytestmark = pytest.mark.services
@@ -69,17 +70,19 @@ def require_invariants(settings: Settings, files: Files) -> None:
     frames = accepted_frames(files)
 
     # Received = accepted + quarantined: every file is still there, and has its outcome in its present version.
-    landed = {item.key.removeprefix("training/"): item.etag for item in s3.list_objects(s3.landing, "training/")}
+    landed = {
+        item.key.removeprefix("secom/training/"): item.etag for item in s3.list_objects(s3.landing, "secom/training/")
+    }
     assert set(landed) == set(files)
-    assert etags_of(store, "training") == landed
-    manifests = {item.batch: item for item in store.batches("training")}
+    assert etags_of(store, TRAINING) == landed
+    manifests = {item.batch: item for item in store.batches(TRAINING)}
     assert {batch for batch, item in manifests.items() if item.status == "accepted"} == set(frames)
 
     # MongoDB holds exactly the accepted wafers, once what killed processes left is old enough to be swept.
     sweep_in_an_hour(settings)
-    assert store.miscounted("training", list(manifests.values())) == []
+    assert store.miscounted(TRAINING, list(manifests.values())) == []
     assert count_of_wafers(settings) == sum(map(len, frames.values()))
-    read = {manifest.batch: frame for manifest, frame in store.read_batches("training")}
+    read = {manifest.batch: frame for manifest, frame in store.read_batches(TRAINING)}
     assert {batch: frame_hash(frame) for batch, frame in read.items()} == {
         batch: frame_hash(frame) for batch, frame in frames.items()
     }
@@ -93,13 +96,13 @@ def require_invariants(settings: Settings, files: Files) -> None:
 
     # The lake holds every accepted batch, and every refused file byte for byte with its reasons, and no more.
     refused = set(files) - set(frames)
-    kept = [s3.list_objects(s3.lake, f"training/{kind}_batches/") for kind in ("validated", "quarantined")]
+    kept = [s3.list_objects(s3.lake, f"secom/training/{kind}_batches/") for kind in ("validated", "quarantined")]
     assert {item.key for items in kept for item in items} == {
-        *(validated_key("training", batch) for batch in frames),
-        *(f"{quarantine_folder('training', batch)}{name}" for batch in refused for name in (batch, "reasons.json")),
+        *(validated_key(TRAINING, batch) for batch in frames),
+        *(f"{quarantine_folder(TRAINING, batch)}{name}" for batch in refused for name in (batch, "reasons.json")),
     }
     for batch in refused:
-        folder = quarantine_folder("training", batch)
+        folder = quarantine_folder(TRAINING, batch)
         assert s3.get(s3.lake, f"{folder}{batch}") == files[batch]
         report = json.loads(s3.get(s3.lake, f"{folder}reasons.json"))
         assert report["etag"] == landed[batch]
@@ -124,7 +127,7 @@ def sweep_in_an_hour(settings: Settings) -> None:
 
 def count_of_wafers(settings: Settings) -> int:
     with database(settings) as mongo:
-        return mongo["training_wafers"].count_documents({})
+        return mongo["secom_training_wafers"].count_documents({})
 
 
 @contextmanager
@@ -168,21 +171,21 @@ class Platform:
     def drop(self, files: Files) -> None:
         s3 = self.s3
         for name, content in files.items():
-            s3.put(s3.landing, landing_key("training", name), content)
+            s3.put(s3.landing, landing_key(TRAINING, name), content)
 
     def ingest(self, through: Settings | None = None) -> list[dg.ExecuteInProcessResult]:
         """Ingest what has no outcome yet, as `wafer ingest` does; `through` says over which connections."""
-        job = build_defs(through or self.settings).resolve_job_def("ingest_training")
+        job = build_defs(through or self.settings).resolve_job_def("secom__ingest_training")
         return [
             job.execute_in_process(instance=self.instance, tags=part.tags, raise_on_error=False)
-            for part in take_up(self.instance, "training", self.s3, self.mongo)
+            for part in take_up(self.instance, TRAINING, self.s3, self.mongo)
         ]
 
     def run(self, batches: list[str], through: Settings | None = None) -> list[dg.ExecuteInProcessResult]:
-        job = build_defs(through or self.settings).resolve_job_def("ingest_training")
+        job = build_defs(through or self.settings).resolve_job_def("secom__ingest_training")
         return [
             job.execute_in_process(instance=self.instance, tags=part.tags, raise_on_error=False)
-            for part in batch_ranges(self.instance, "training", batches)
+            for part in batch_ranges(self.instance, TRAINING, batches)
         ]
 
     def tick(self, through: Settings | None = None, s3: S3Store | None = None) -> str:
@@ -197,10 +200,10 @@ class Platform:
 
     def known_to_dagster(self) -> tuple[object, ...]:
         """Return all that a tick may change."""
-        raw_batches = dg.AssetKey(["training", "raw_batches"])
+        raw_batches = dg.AssetKey(["secom", "training", "raw_batches"])
         kinds = (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION)
         return (
-            self.instance.get_dynamic_partitions(str(BATCHES["training"].name)),
+            self.instance.get_dynamic_partitions(partitions_name(TRAINING)),
             *(self.instance.get_latest_storage_id_by_partition(raw_batches, kind) for kind in kinds),
         )
 
@@ -322,17 +325,17 @@ def test_a_killed_run_and_then_a_killed_daemon_need_no_hand(servers: Servers, tm
         def all_told() -> bool:
             """Return whether Dagster knows of every file and of all that came of it."""
             assets = ("raw_batches", "validated_batches", "wafer_records")
-            keys = [dg.AssetKey(["training", asset]) for asset in assets]
+            keys = [dg.AssetKey(["secom", "training", asset]) for asset in assets]
             return all(set(instance.get_materialized_partitions(key)) == set(files) for key in keys)
 
         Platform(settings, instance).drop(files)
         with daemon(home, environment_of_daemon(settings)):
-            wait_until(lambda: len(etags_of(store, "training")) > 20, seconds=120, look_every=0.3)
+            wait_until(lambda: len(etags_of(store, TRAINING)) > 20, seconds=120, look_every=0.3)
             killed = run_processes(home)
             for process in killed:
                 process.kill()
             assert killed
-            assert len(etags_of(store, "training")) < len(files), "in the middle"
+            assert len(etags_of(store, TRAINING)) < len(files), "in the middle"
             wait_until(retried, seconds=180, look_every=0.3)  # behind a run that was ahead of it in the queue
         cut_off = retried()
 
@@ -350,7 +353,7 @@ def test_what_a_killed_run_stored_and_did_not_tell_is_made_up_for(platform: Plat
     platform.tick()
     ingest_batch(SCHEMA, names[0], platform.s3, platform.mongo)  # and then its process was killed
     assert succeeded(platform.run(names[1:]))
-    records = dg.AssetKey(["training", "wafer_records"])
+    records = dg.AssetKey(["secom", "training", "wafer_records"])
     assert set(platform.instance.get_materialized_partitions(records)) == set(names[1:])
 
     platform.clock = lambda: time.time() + HOUR
@@ -373,7 +376,7 @@ def test_no_half_batch_is_visible_when_mongodb_is_killed_while_it_writes(servers
         store = WaferStore(settings)
         while not done.is_set():
             with suppress(PyMongoError):
-                whole.extend(len(frame) == manifest.wafers == 8 for manifest, frame in store.read_batches("training"))
+                whole.extend(len(frame) == manifest.wafers == 8 for manifest, frame in store.read_batches(TRAINING))
 
     with dg.DagsterInstance.ephemeral() as instance, ThreadPoolExecutor(2) as pool:
         platform = Platform(settings, instance)
@@ -382,10 +385,10 @@ def test_no_half_batch_is_visible_when_mongodb_is_killed_while_it_writes(servers
         try:
             ingesting = pool.submit(platform.ingest)
             store = platform.mongo
-            wait_until(lambda: len(etags_of(store, "training")) > 5)
+            wait_until(lambda: len(etags_of(store, TRAINING)) > 5)
             servers.kill("mongo")
             assert servers.up() == settings, "the same servers again"
-            assert len(etags_of(store, "training")) < len(files), "in the middle"
+            assert len(etags_of(store, TRAINING)) < len(files), "in the middle"
             if not succeeded(ingesting.result(120)):
                 assert succeeded(platform.ingest())
         finally:
@@ -401,7 +404,7 @@ def test_a_tick_that_loses_s3_fails_and_changes_nothing(servers: Servers) -> Non
     late = dict(list(files.items())[:2])
     early = {name: files[name] for name in files if name not in late}
     # A listing of more than a page: the server dies between the two, when not all reported files are in the first.
-    filling = [landing_key("training", f"a{number:04}") for number in range(1_000)]
+    filling = [landing_key(TRAINING, f"a{number:04}") for number in range(1_000)]
     assert settings.s3.endpoint_url is not None
     with dg.DagsterInstance.ephemeral() as instance, FaultProxy(settings.s3.endpoint_url) as proxy:
         platform = Platform(settings, instance)
@@ -464,7 +467,7 @@ def test_a_disk_too_full_for_the_quarantine_leaves_the_file_where_it_landed(
     replaced = next(iter(was))  # by a file that is refused: what was accepted stays until that is certain
     files = {**was, replaced: bad_files(1)[name]}
     platform.drop({replaced: files[replaced]})
-    accepted = platform.mongo.batches("training")
+    accepted = platform.mongo.batches(TRAINING)
 
     def fill(request: Request) -> Refusal | None:
         part = request.copied_from if what == "the file" else request.path.endswith("reasons.json")
@@ -475,8 +478,8 @@ def test_a_disk_too_full_for_the_quarantine_leaves_the_file_where_it_landed(
     assert "InsufficientStorage" in error
     assert replaced in error
     s3 = platform.s3
-    assert s3.get(s3.landing, landing_key("training", replaced)) == files[replaced]
-    assert platform.mongo.batches("training") == accepted
+    assert s3.get(s3.landing, landing_key(TRAINING, replaced)) == files[replaced]
+    assert platform.mongo.batches(TRAINING) == accepted
     assert count_of_wafers(platform.settings) == 5 * len(was)
 
     proxy.rule = lambda _: None
@@ -493,7 +496,7 @@ def test_two_runs_over_the_same_batches_agree(settings: Settings) -> None:
         platform = Platform(settings, instance)
         platform.drop(files)
         assert platform.tick().startswith(f"{len(files)} files are new or changed")
-        first, *_, last = instance.get_dynamic_partitions(str(BATCHES["training"].name))
+        first, *_, last = instance.get_dynamic_partitions(partitions_name(TRAINING))
         command = [str(Path(sys.executable).with_name("wafer")), "ingest", "--from", first, "--to", last]
         with ExitStack() as stack:
             runs = [stack.enter_context(started(command, settings)) for _ in range(2)]
@@ -544,7 +547,7 @@ def test_a_file_replaced_while_it_is_ingested_gets_the_outcome_of_one_version(
     def replace_it(request: Request) -> Refusal | None:
         doing = f"{request.method} of a copy" if request.copied_from else request.method
         if doing == moment and pending:
-            direct.put(direct.landing, landing_key("training", name), pending.pop())
+            direct.put(direct.landing, landing_key(TRAINING, name), pending.pop())
         return None
 
     platform.drop({name: first})
@@ -552,17 +555,17 @@ def test_a_file_replaced_while_it_is_ingested_gets_the_outcome_of_one_version(
     assert succeeded(platform.ingest(through_proxy))
     assert not pending
 
-    (manifest,) = platform.mongo.batches("training")
-    present = direct.head(direct.landing, landing_key("training", name))
+    (manifest,) = platform.mongo.batches(TRAINING)
+    present = direct.head(direct.landing, landing_key(TRAINING, name))
     version = second if manifest.etag == present.etag else first
     verdict = validate(name, version, SCHEMA)
     assert manifest.size == len(version)
     if isinstance(verdict, Accepted):
         assert manifest.sha256 == frame_hash(verdict.frame)
-        assert frame_hash(frame_of(platform.mongo, "training", name)) == manifest.sha256
+        assert frame_hash(frame_of(platform.mongo, TRAINING, name)) == manifest.sha256
     else:
         assert [dict(reason) for reason in manifest.reasons] == [reason.as_dict() for reason in verdict.reasons]
-        assert direct.get(direct.lake, f"{quarantine_folder('training', name)}{name}") == version
+        assert direct.get(direct.lake, f"{quarantine_folder(TRAINING, name)}{name}") == version
 
     if version != second:
         assert succeeded(platform.ingest(through_proxy))
@@ -573,7 +576,7 @@ def test_a_file_replaced_at_every_reading_fails_the_run_and_leaves_nothing_behin
     platform: Platform, proxy: FaultProxy, through_proxy: Settings
 ) -> None:
     (name,) = good_files(1)
-    direct, key = platform.s3, landing_key("training", name)
+    direct, key = platform.s3, landing_key(TRAINING, name)
     versions = cycle((GOOD_1, GOOD_2))
 
     def replace_it(request: Request) -> Refusal | None:
@@ -584,7 +587,7 @@ def test_a_file_replaced_at_every_reading_fails_the_run_and_leaves_nothing_behin
     platform.drop({name: BAD_1})
     proxy.rule = replace_it
     assert "was replaced since it was listed" in failure(platform.ingest(through_proxy))
-    assert platform.mongo.batches("training") == []
+    assert platform.mongo.batches(TRAINING) == []
     assert direct.list_objects(direct.lake) == []
     proxy.rule = lambda _: None
     platform.drop({name: GOOD_2})
@@ -625,7 +628,7 @@ def test_a_clock_that_goes_back_hides_no_file(platform: Platform, monkeypatch: p
     platform.drop({name: files[name] for name in late})
     assert platform.tick(s3=older).startswith("4 files are new or changed")
     assert succeeded(platform.run(late))
-    assert set(etags_of(platform.mongo, "training")) == set(files) - {early[3]}
+    assert set(etags_of(platform.mongo, TRAINING)) == set(files) - {early[3]}
 
     offset[0] += 2 * HOUR
     before = platform.known_to_dagster()

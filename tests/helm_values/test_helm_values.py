@@ -29,8 +29,9 @@ from kubernetes.client import ApiClient, V1Job
 from kubernetes_validate import validate
 from pydantic import ValidationError
 
+from deploy.ci.delivery import chart_version
 from resources.s3 import S3Store
-from tests.chart import BASE, EKS, LOCAL, RELEASE, chart_version, instance_config, load_values
+from tests.chart import BASE, EKS, LOCAL, RELEASE, instance_config, load_values
 from wafer_assets.cli.instance import dagster_home
 from wafer_assets.settings import Settings, load_settings
 
@@ -68,7 +69,7 @@ def run_pod(launcher: K8sRunLauncher) -> V1Job:
 
 
 def job_of(launcher: K8sRunLauncher, step: dict[str, Any]) -> V1Job:
-    run = DagsterRun(job_name="train", run_id="4fd0a1a6-9f3c-4f5c-a5a5-5a8a5a3b2f10")
+    run = DagsterRun(job_name="secom__train", run_id="4fd0a1a6-9f3c-4f5c-a5a5-5a8a5a3b2f10")
     context = K8sContainerContext.create_for_run(run, launcher, include_run_tags=False)
     context = context.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(step)))
     return construct_dagster_k8s_job(
@@ -356,14 +357,9 @@ def test_a_step_may_have_a_size_of_its_own(launcher: K8sRunLauncher) -> None:
     assert container.security_context.read_only_root_filesystem
 
 
-def test_runs_have_the_account_with_the_role_and_not_that_of_the_daemon(
-    values: dict[str, Any], run_pod: V1Job, environment: str
-) -> None:
+def test_runs_have_an_account_of_their_own_and_not_that_of_the_daemon(values: dict[str, Any], run_pod: V1Job) -> None:
     runs, daemon = values["dagster-user-deployments"]["serviceAccount"], values["serviceAccount"]
     assert run_pod.spec.template.spec.service_account_name == runs["name"] != daemon["name"]
-    if environment == "eks":
-        roles = [account["annotations"]["eks.amazonaws.com/role-arn"] for account in (runs, daemon)]
-        assert len(set(roles)) == 2
 
 
 def test_runs_are_not_root_and_write_only_to_folders_of_their_own(run_pod: V1Job) -> None:
@@ -592,9 +588,7 @@ def rendered(environment: str) -> list[dict[str, Any]]:
     reason="needs helm (on PATH, or its path in HELM) and the chart, whose path is in WAFER_DAGSTER_CHART: "
     f"helm pull dagster/dagster --version {chart_version()}",
 )
-def test_the_chart_makes_of_the_values_what_we_say(
-    values: dict[str, Any], environment: str, rendered: list[dict[str, Any]]
-) -> None:
+def test_the_chart_makes_of_the_values_what_we_say(values: dict[str, Any], rendered: list[dict[str, Any]]) -> None:
     objects = {(found["kind"], found["metadata"]["name"]): found for found in rendered}
     for found in rendered:
         validate(found, KUBERNETES, strict=True)
@@ -620,9 +614,6 @@ def test_the_chart_makes_of_the_values_what_we_say(
         "dagster-dagster-user-deployments-wafer": "wafer-runs",
     }
     assert {name for kind, name in objects if kind == "ServiceAccount"} == set(accounts.values())
-    for account in accounts.values():
-        annotations = objects["ServiceAccount", account]["metadata"].get("annotations") or {}
-        assert ("eks.amazonaws.com/role-arn" in annotations) == (environment == "eks")
     for spec in services.values():
         assert sum(spec["selector"].items() <= pod["metadata"]["labels"].items() for pod in pods.values()) == 1
 

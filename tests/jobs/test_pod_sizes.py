@@ -7,6 +7,7 @@ from kubernetes.client import V1ResourceRequirements
 from jobs.pod_sizes import SMALL, STEPS, PodSize
 from jobs.training import TRAIN_END_TO_END
 from wafer_assets.definitions import build_defs
+from wafer_assets.keys import name_of
 from wafer_assets.settings import Settings
 
 
@@ -19,13 +20,16 @@ def ops_of(graph: dg.GraphDefinition) -> set[str]:
 
 
 def test_every_size_belongs_to_a_step_and_every_step_that_computes_has_one() -> None:
-    steps = ops_of(build_defs(Settings(executor="kubernetes")).resolve_job_def(TRAIN_END_TO_END).graph)
-    assert set(STEPS) <= steps
+    steps = ops_of(
+        build_defs(Settings(executor="kubernetes")).resolve_job_def(name_of("secom", TRAIN_END_TO_END)).graph
+    )
+    sized = {name_of("secom", step) for step in STEPS}
+    assert sized <= steps
     # What is left only counts or names things.
-    assert steps - set(STEPS) == {
-        "wafer_groups",
-        "training__batch_ledger_all_accounted_for",
-        "training__wafer_table_both_outcomes",
+    assert steps - sized == {
+        "secom__wafer_groups",
+        "secom__training__batch_ledger_all_accounted_for",
+        "secom__training__wafer_table_both_outcomes",
     }
 
 

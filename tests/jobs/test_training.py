@@ -5,7 +5,8 @@ import pytest
 
 from jobs.pod_sizes import STEPS
 from jobs.training import training_jobs
-from resources.trainings import POOL
+from resources.trainings import training_pool
+from tests.feeds import LINE
 from wafer_assets.definitions import build_defs
 from wafer_assets.settings import Settings
 
@@ -18,8 +19,8 @@ def defs() -> dg.Definitions:
 def assets_of(defs: dg.Definitions, job: str) -> set[str]:
     """Return the assets of the training feed that a job makes."""
     keys = defs.resolve_job_def(job).asset_layer.executable_asset_keys
-    assert {key.path[0] for key in keys} == {"training"}
-    return {key.path[1] for key in keys}
+    assert {tuple(key.path[:2]) for key in keys} == {("secom", "training")}
+    return {key.path[2] for key in keys}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def on_kubernetes() -> dg.Definitions:
 
 
 def test_a_laptop_runs_all_steps_in_one_process(defs: dg.Definitions) -> None:
-    executors = {job.name: defs.resolve_job_def(job.name).executor_def for job in training_jobs("in_process")}
+    executors = {job.name: defs.resolve_job_def(job.name).executor_def for job in training_jobs(LINE, "in_process")}
     assert set(executors.values()) == {dg.in_process_executor}
 
 
@@ -37,56 +38,70 @@ def test_on_kubernetes_training_gets_a_pod_per_step_and_ingestion_and_scoring_do
 ) -> None:
     executors = {
         name: on_kubernetes.resolve_job_def(name).executor_def.name
-        for name in ("train", "train_end_to_end", "ingest_training", "ingest_prediction", "predict")
+        for name in (
+            "secom__train",
+            "secom__train_end_to_end",
+            "secom__ingest_training",
+            "secom__ingest_prediction",
+            "secom__predict",
+        )
     }
     assert executors == {
-        "train": "step_pods",
-        "train_end_to_end": "step_pods",
-        "ingest_training": "in_process",
-        "ingest_prediction": "in_process",
-        "predict": "in_process",
+        "secom__train": "step_pods",
+        "secom__train_end_to_end": "step_pods",
+        "secom__ingest_training": "in_process",
+        "secom__ingest_prediction": "in_process",
+        "secom__predict": "in_process",
     }
 
 
 def test_one_run_may_give_a_step_more_memory(on_kubernetes: dg.Definitions) -> None:
-    job = on_kubernetes.resolve_job_def("train")
+    job = on_kubernetes.resolve_job_def("secom__train")
     given = {"execution": {"config": {"memory_mib": {"fit_group": 9000}}}}
     steps = dg.validate_run_config(job, given)["execution"]["step_pods"]["per_step_k8s_config"]
     limits = {name: step["container_config"]["resources"]["limits"]["memory"] for name, step in steps.items()}
-    assert limits == {name: f"{size.memory_mib}Mi" for name, size in STEPS.items()} | {"fit_group": "9000Mi"}
+    sizes = {f"secom__{step}": f"{size.memory_mib}Mi" for step, size in STEPS.items()}
+    assert limits == sizes | {"secom__fit_group": "9000Mi"}
 
 
 def test_a_step_that_does_not_exist_gets_no_memory(on_kubernetes: dg.Definitions) -> None:
-    job = on_kubernetes.resolve_job_def("train")
+    job = on_kubernetes.resolve_job_def("secom__train")
     with pytest.raises(dg.DagsterInvalidConfigError, match="fit_groups"):
         dg.validate_run_config(job, {"execution": {"config": {"memory_mib": {"fit_groups": 9000}}}})
 
 
 def test_all_steps_of_the_modelling_line_are_in_its_pool(defs: dg.Definitions) -> None:
-    job = defs.resolve_job_def("train")
-    outside = {node.name for node in job.all_node_defs if isinstance(node, dg.OpDefinition) and node.pool != POOL}
+    job = defs.resolve_job_def("secom__train")
+    outside = {
+        node.name
+        for node in job.all_node_defs
+        if isinstance(node, dg.OpDefinition) and node.pool != training_pool("secom")
+    }
     # The table follows the ledger also while a training goes on.
-    assert outside == {"training__wafer_table", "training__wafer_table_both_outcomes"}
+    assert outside == {"secom__training__wafer_table", "secom__training__wafer_table_both_outcomes"}
 
 
 def test_a_training_makes_the_modelling_line_and_from_end_to_end_its_records_too(defs: dg.Definitions) -> None:
-    modelling = assets_of(defs, "train")
+    modelling = assets_of(defs, "secom__train")
     assert {"wafer_table", "evaluation", "model_bundle", "champion"} <= modelling
-    ingestion = assets_of(defs, "ingest_training")
+    ingestion = assets_of(defs, "secom__ingest_training")
     assert ingestion == {"validated_batches", "wafer_records", "batch_ledger"}
     assert not modelling & ingestion
-    assert assets_of(defs, "train_end_to_end") == modelling | ingestion
+    assert assets_of(defs, "secom__train_end_to_end") == modelling | ingestion
 
 
 def test_what_ingests_takes_a_range_of_batch_files_and_a_training_takes_none(defs: dg.Definitions) -> None:
-    partitions = {name: defs.resolve_job_def(name).partitions_def for name in ("ingest_training", "train_end_to_end")}
+    partitions = {
+        name: defs.resolve_job_def(name).partitions_def
+        for name in ("secom__ingest_training", "secom__train_end_to_end")
+    }
     for found in partitions.values():
         assert isinstance(found, dg.DynamicPartitionsDefinition)
-        assert found.name == "training_batches"
-    assert defs.resolve_job_def("train").partitions_def is None
+        assert found.name == "secom_training_batches"
+    assert defs.resolve_job_def("secom__train").partitions_def is None
 
 
 def test_checks_run_with_the_assets_they_judge(defs: dg.Definitions) -> None:
-    job = defs.resolve_job_def("train")
+    job = defs.resolve_job_def("secom__train")
     checks = {key.name for key in job.asset_layer.asset_graph.asset_check_keys}
     assert checks == {"both_outcomes", "better_than_chance", "plausible"}

@@ -190,7 +190,7 @@ def deploy(
         "WAFER_S3__ACCESS_KEY_ID": keys[0],
         "WAFER_S3__SECRET_ACCESS_KEY": keys[1],
     }
-    (of_platform,) = manifests("settings.yaml")
+    (of_platform,), (of_environment,) = manifests("settings.yaml"), manifests("environment.yaml")
     here = {
         "WAFER_S3__ENDPOINT_URL": s3.endpoint_url,
         "WAFER_S3__REGION": s3.region,
@@ -204,6 +204,7 @@ def deploy(
         secret("wafer-stores", stores),
         secret("wafer-compute-logs", dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), keys, strict=True))),
         config_map("wafer-settings", of_platform["data"] | here),
+        config_map("wafer-environment", of_environment["data"]),
         config_map("dagster-instance", {"dagster.yaml": yaml.safe_dump(config)}),
         {
             "apiVersion": "v1",

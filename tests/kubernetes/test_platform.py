@@ -19,9 +19,10 @@ from kubernetes.utils.quantity import parse_quantity
 
 from jobs.pod_sizes import SMALL, STEPS
 from resources.local_services import LocalServices
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
+from tests.feeds import TRAINING
 from tests.kubernetes.cluster import STEP, label, wait_for
 from tests.kubernetes.phases import phase
 from tests.kubernetes.platform import TTL_SECONDS, Platform, secret, stop_sensors
@@ -33,6 +34,7 @@ from wafer_assets.domain.simulation import simulate_batches, simulate_table
 from wafer_assets.domain.table import sensor_readings
 from wafer_assets.keys import landing_key, training_key
 from wafer_assets.operations.facts import latest_metadata
+from wafer_assets.partitions import partitions_name
 from wafer_assets.settings import Settings
 
 SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED
@@ -42,7 +44,7 @@ SUCCESS, FAILURE, CANCELED = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FA
 def first_run(platform: Platform, batches: dict[str, bytes]) -> str:
     """A whole training in pods, during which the code location is rolled to the next image."""
     tags = land(platform.settings, platform.instance, batches)
-    run_id = platform.launch("train_end_to_end", tags)
+    run_id = platform.launch("secom__train_end_to_end", tags)
     with phase("train_end_to_end in pods"):
         with phase("  of which: from the start to the first step's pod"):
             wait_for("the first step", lambda: platform.cluster.pods_of(run_id, STEP))
@@ -66,11 +68,11 @@ class Trained:
 def trained(settings: Settings, instance: dg.DagsterInstance) -> Trained:
     import mlflow
 
-    version = Tracking(settings).version("challenger")
+    version = LineTracking(settings, "secom").version("challenger")
     assert version is not None
     metrics = mlflow.MlflowClient(settings.mlflow.tracking_uri).get_run(version.run_id).data.metrics
-    table = latest_metadata(instance, training_key("wafer_table"))["content_hash"].value
-    bundle = load(Tracking(settings).content_of(version))
+    table = latest_metadata(instance, training_key("secom", "wafer_table"))["content_hash"].value
+    bundle = load(LineTracking(settings, "secom").content_of(version))
     probabilities = bundle.model.predict_proba(sensor_readings(simulate_table(200, seed=5)))[:, 1]
     return Trained(str(table), version.tags["table_hash"], metrics, probabilities.tolist())
 
@@ -79,7 +81,7 @@ def trained_on_a_laptop(batches: dict[str, bytes], state: Path) -> Trained:
     """Train in one process, on services of its own."""
     with LocalServices(Settings(state_dir=state)) as settings, open_instance(settings) as instance:
         tags = land(settings, instance, batches)
-        assert run_job(settings, instance, "train_end_to_end", tags=tags).success
+        assert run_job(settings, instance, "secom__train_end_to_end", tags=tags).success
         return trained(settings, instance)
 
 
@@ -96,7 +98,8 @@ def test_every_step_has_a_pod_of_its_own_size(platform: Platform, first_run: str
     for pod in pods:
         (container,) = pod.spec.containers
         (step,) = [item.value for item in container.env if item.name == "DAGSTER_RUN_STEP_KEY"]
-        size = STEPS.get(step.rpartition(".")[2].partition("[")[0], SMALL)
+        name = step.rpartition(".")[2].partition("[")[0]
+        size = STEPS.get(name.removeprefix("secom__"), SMALL)
         assert parse_quantity(container.resources.limits["memory"]) == size.memory_mib * 2**20
         assert parse_quantity(container.resources.requests["cpu"]) == Decimal(str(size.cpu))
         assert container.security_context.read_only_root_filesystem
@@ -119,20 +122,20 @@ def test_the_bundle_from_the_pods_is_the_one_that_the_laptop_trains(
 def test_a_run_keeps_its_image_while_the_code_location_has_the_next(platform: Platform, first_run: str) -> None:
     images = {pod.spec.containers[0].image for pod in platform.cluster.pods_of(first_run)}
     assert images == {platform.image}
-    run_id = platform.launch("ingest_training", one_batch(platform))
+    run_id = platform.launch("secom__ingest_training", one_batch(platform))
     assert platform.finished(run_id) == SUCCESS, platform.messages(run_id)
     assert {pod.spec.containers[0].image for pod in platform.cluster.pods_of(run_id)} == {platform.next_image}
 
 
 def one_batch(platform: Platform) -> dict[str, str]:
-    key = platform.instance.get_dynamic_partitions("training_batches")[0]
+    key = platform.instance.get_dynamic_partitions(partitions_name(TRAINING))[0]
     return {"dagster/asset_partition_range_start": key, "dagster/asset_partition_range_end": key}
 
 
 @pytest.mark.usefixtures("first_run")
 def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platform) -> None:
     small = {"execution": {"config": {"memory_mib": {"training__wafer_table": 120}}}}
-    run_id = platform.launch("train", config=small)
+    run_id = platform.launch("secom__train", config=small)
     assert platform.finished(run_id) == FAILURE
     events = [entry.dagster_event for entry in platform.instance.all_logs(run_id) if entry.dagster_event]
     (retry,) = [event for event in events if event.event_type == DagsterEventType.STEP_UP_FOR_RETRY]
@@ -141,7 +144,7 @@ def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platfor
         (retry, retry.step_retry_data.error),
         (failure, failure.step_failure_data.error),
     ):
-        assert event.step_key == "training__wafer_table"
+        assert event.step_key == "secom__training__wafer_table"
         assert "OOMKilled: it passed its memory limit 120Mi" in str(reason)
     assert len(platform.cluster.pods_of(run_id, STEP)) == 2
 
@@ -151,23 +154,23 @@ def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(pl
     new = simulate_batches(30, 100, feed="training", seed=11)
     tags = land(platform.settings, platform.instance, {batch.name: batch.content for batch in new})
     store = WaferStore(platform.settings)
-    before = {item.batch for item in store.batches("training", "accepted")}
-    run_id = platform.launch("ingest_training", tags)
-    wait_for("the first batch", lambda: len(store.batches("training", "accepted")) > len(before))
+    before = {item.batch for item in store.batches(TRAINING, "accepted")}
+    run_id = platform.launch("secom__ingest_training", tags)
+    wait_for("the first batch", lambda: len(store.batches(TRAINING, "accepted")) > len(before))
     (pod,) = platform.cluster.alive(run_id)
     platform.cluster.core.delete_namespaced_pod(pod.metadata.name, platform.cluster.namespace, grace_period_seconds=0)
-    stopped = {item.batch for item in store.batches("training", "accepted")} - before
+    stopped = {item.batch for item in store.batches(TRAINING, "accepted")} - before
     assert len(stopped) < 30, "the run was through before its pod was deleted"
     assert platform.finished(run_id) == FAILURE
     again = wait_for("another run", lambda: followers(platform, run_id))
     assert platform.finished(again[-1]) == SUCCESS, platform.messages(again[-1])
-    assert len(store.batches("training", "accepted")) == len(before) + 30
-    for manifest, frame in store.read_batches("training"):
+    assert len(store.batches(TRAINING, "accepted")) == len(before) + 30
+    for manifest, frame in store.read_batches(TRAINING):
         assert len(frame) == manifest.wafers
     s3 = S3Store(platform.settings)
-    assert len(s3.list_objects(s3.lake, "training/validated_batches/")) == len(before) + 30
+    assert len(s3.list_objects(s3.lake, "secom/training/validated_batches/")) == len(before) + 30
     # The pool has one place, which the dead run no longer holds, or the second run would wait still.
-    assert platform.instance.event_log_storage.get_concurrency_info("training_ingestion").slot_count == 1
+    assert platform.instance.event_log_storage.get_concurrency_info("secom__training_ingestion").slot_count == 1
 
 
 def followers(platform: Platform, run_id: str) -> list[str]:
@@ -177,7 +180,7 @@ def followers(platform: Platform, run_id: str) -> list[str]:
 
 @pytest.mark.usefixtures("first_run")
 def test_terminating_a_run_ends_its_pods(platform: Platform) -> None:
-    run_id = platform.launch("train")
+    run_id = platform.launch("secom__train")
     wait_for("a step at work", lambda: [pod for pod in platform.cluster.alive(run_id) if is_running_step(pod)])
     platform.client.terminate_run(run_id)
     assert platform.finished(run_id) == CANCELED
@@ -188,9 +191,11 @@ def test_terminating_a_run_ends_its_pods(platform: Platform) -> None:
 @pytest.mark.usefixtures("first_run")
 def test_a_step_that_no_node_has_room_for_says_so(platform: Platform) -> None:
     run_id = platform.launch(
-        "train", config={"execution": {"config": {"memory_mib": {"training__wafer_table": 10**9}}}}
+        "secom__train", config={"execution": {"config": {"memory_mib": {"training__wafer_table": 10**9}}}}
     )
-    wait_for("word of it", lambda: "training__wafer_table waits: no node has room" in platform.messages(run_id), 60)
+    wait_for(
+        "word of it", lambda: "secom__training__wafer_table waits: no node has room" in platform.messages(run_id), 60
+    )
     platform.client.terminate_run(run_id)
     assert platform.finished(run_id) == CANCELED
 
@@ -207,7 +212,7 @@ def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform)
         )
         return [job.metadata.name for job in found.items]
 
-    run_id = platform.launch("ingest_training", one_batch(platform))
+    run_id = platform.launch("secom__ingest_training", one_batch(platform))
     assert platform.finished(run_id) == SUCCESS
     assert len(jobs()) == 1
     wait_for("the job to go", lambda: not jobs(), TTL_SECONDS + 60)
@@ -217,7 +222,7 @@ def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform)
 
 def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform: Platform, first_run: str) -> None:
     assert platform.status(first_run) == SUCCESS
-    champion = Tracking(platform.settings).version("champion")
+    champion = LineTracking(platform.settings, "secom").version("champion")
     assert champion is not None
     wafers = sensor_readings(simulate_table(20, seed=5))
     pod = platform.deploy_beside("wafer-scoring", {})
@@ -231,7 +236,7 @@ def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform:
     assert answer.status_code == 200, answer.text
     rows = answer.json()["predictions"]
     assert {row["bundle_version"] for row in rows} == {champion.version}
-    bundle = load(Tracking(platform.settings).content_of(champion))
+    bundle = load(LineTracking(platform.settings, "secom").content_of(champion))
     assert [row["probability"] for row in rows] == pytest.approx(bundle.model.predict_proba(wafers)[:, 1].tolist())
 
 
@@ -322,9 +327,9 @@ def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Pla
     *_, batch = simulate_batches(31, 100, feed="training", seed=11)
     s3, store = S3Store(platform.settings), WaferStore(platform.settings)
     before = {run.run_id for run in platform.instance.get_runs()}
-    s3.put(s3.landing, landing_key("training", batch.name), batch.content)
-    platform.start_sensors("land_training_batches", "ingest_new_batches")
-    wait_for("its records", lambda: batch.name in {item.batch for item in store.batches("training", "accepted")}, 150)
+    s3.put(s3.landing, landing_key(TRAINING, batch.name), batch.content)
+    platform.start_sensors("secom__land_training_batches", "secom__ingest_new_batches")
+    wait_for("its records", lambda: batch.name in {item.batch for item in store.batches(TRAINING, "accepted")}, 150)
     started = {run.run_id for run in platform.instance.get_runs()} - before
     assert any(platform.cluster.pods_of(run_id) for run_id in started)
     stop_sensors(platform.client)

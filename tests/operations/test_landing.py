@@ -8,6 +8,7 @@ import pytest
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
+from tests.feeds import LINE, TRAINING, line_like
 from wafer_assets.definitions import build_defs
 from wafer_assets.keys import landing_key
 from wafer_assets.operations.landing import ReportedFile, plan_tick, report_vanished, take_up
@@ -26,42 +27,49 @@ def reported(event: int, etag: str = "a", *, vanished: bool = False) -> Reported
 
 def test_only_new_and_changed_files_of_the_line_are_changed_oldest_first() -> None:
     listing = [
-        landed("training/known.csv"),
-        landed("training/changed.csv", etag="b"),
-        landed("training/new.csv", age=1),
-        landed("prediction/other.csv"),
+        landed("secom/training/known.csv"),
+        landed("secom/training/changed.csv", etag="b"),
+        landed("secom/training/new.csv", age=1),
+        landed("secom/prediction/other.csv"),
     ]
-    tick = plan_tick("training", listing, {"known.csv": reported(1), "changed.csv": reported(2)})
+    tick = plan_tick(TRAINING, listing, {"known.csv": reported(1), "changed.csv": reported(2)})
     assert list(tick.changed) == ["new.csv", "changed.csv"]
     assert not tick.vanished
     assert not tick.waiting  # nobody looked
 
 
+def test_lines_look_each_at_its_own_folder() -> None:
+    etch = line_like("etch", files=LINE.files.model_copy(update={"landing": "fab/etch"}))
+    listing = [landed("fab/etch/training/own.csv"), landed("etch/training/x.csv"), landed("secom/training/y.csv")]
+    assert list(plan_tick(etch.feed("training"), listing, {}).changed) == ["own.csv"]
+    assert list(plan_tick(TRAINING, listing, {}).changed) == ["y.csv"]
+
+
 def test_a_file_that_left_has_vanished_once_and_is_new_when_it_is_back() -> None:
-    gone = plan_tick("training", [], {"left.csv": reported(1), "told.csv": reported(2, vanished=True)})
+    gone = plan_tick(TRAINING, [], {"left.csv": reported(1), "told.csv": reported(2, vanished=True)})
     assert gone.vanished == ["left.csv"]
-    back = plan_tick("training", [landed("training/told.csv")], {"told.csv": reported(2, vanished=True)})
+    back = plan_tick(TRAINING, [landed("secom/training/told.csv")], {"told.csv": reported(2, vanished=True)})
     assert list(back.changed) == ["told.csv"]
     assert not back.vanished
 
 
 def test_files_without_outcome_wait_in_the_order_of_their_reports() -> None:
     batches = {"late.csv": reported(9), "b.csv": reported(3), "a.csv": reported(5), "done.csv": reported(1)}
-    listing = [landed(f"training/{batch}") for batch in batches]
-    tick = plan_tick("training", listing, batches, {"done.csv": "a", "a.csv": "of an earlier version"}, until=5)
+    listing = [landed(f"secom/training/{batch}") for batch in batches]
+    tick = plan_tick(TRAINING, listing, batches, {"done.csv": "a", "a.csv": "of an earlier version"}, until=5)
     assert list(tick.waiting) == ["b.csv", "a.csv"]
     assert not tick.changed
 
 
 def test_what_cannot_be_stored_waits_for_another_version_only() -> None:
-    listing = [landed("training/bad.csv", etag="x")]
+    listing = [landed("secom/training/bad.csv", etag="x")]
     known = {"bad.csv": reported(1, "x")}
-    assert not plan_tick("training", listing, known, {}, given_up={("bad.csv", "x")}).waiting
-    assert list(plan_tick("training", listing, known, {}, given_up={("bad.csv", "w")}).waiting) == ["bad.csv"]
+    assert not plan_tick(TRAINING, listing, known, {}, given_up={("bad.csv", "x")}).waiting
+    assert list(plan_tick(TRAINING, listing, known, {}, given_up={("bad.csv", "w")}).waiting) == ["bad.csv"]
 
 
 def test_a_file_that_changed_does_not_wait_as_well() -> None:
-    tick = plan_tick("training", [landed("training/a.csv", etag="new")], {"a.csv": reported(1, "old")}, {})
+    tick = plan_tick(TRAINING, [landed("secom/training/a.csv", etag="new")], {"a.csv": reported(1, "old")}, {})
     assert list(tick.changed) == ["a.csv"]
     assert not tick.waiting
 
@@ -73,13 +81,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def drop(s3: S3Store, content: bytes = b"notes") -> None:
-    s3.put(s3.landing, landing_key("training", NOTES), content)
+    s3.put(s3.landing, landing_key(TRAINING, NOTES), content)
 
 
 def ingested(settings: Settings, instance: dg.DagsterInstance) -> list[str]:
     """Ingest what is to be ingested, in one run; return the batches at its ends."""
-    found = take_up(instance, "training", S3Store(settings), WaferStore(settings))
-    job = build_defs(settings).resolve_job_def("ingest_training")
+    found = take_up(instance, TRAINING, S3Store(settings), WaferStore(settings))
+    job = build_defs(settings).resolve_job_def("secom__ingest_training")
     for part in found:
         job.execute_in_process(instance=instance, tags=part.tags)
     return [part.first for part in found]
@@ -89,7 +97,7 @@ def test_a_file_is_taken_up_until_dagster_knows_its_outcome(
     settings: Settings, s3: S3Store, instance: dg.DagsterInstance
 ) -> None:
     drop(s3)
-    assert len(take_up(instance, "training", s3, WaferStore(settings))) == 1, "it is told"
+    assert len(take_up(instance, TRAINING, s3, WaferStore(settings))) == 1, "it is told"
     assert ingested(settings, instance) == [NOTES], "and has no outcome yet"
     assert ingested(settings, instance) == []
     drop(s3, b"other notes")
@@ -101,7 +109,7 @@ def test_a_file_that_was_gone_and_is_back_as_it_was_is_not_ingested_again(
 ) -> None:
     drop(s3)
     assert ingested(settings, instance) == [NOTES]
-    report_vanished(instance, "training", [NOTES])
+    report_vanished(instance, TRAINING, [NOTES])
     assert ingested(settings, instance) == []
 
 
@@ -110,5 +118,5 @@ def test_everything_is_taken_up_where_it_is_asked_for(
 ) -> None:
     drop(s3)
     assert ingested(settings, instance) == [NOTES]
-    (only,) = take_up(instance, "training", s3, WaferStore(settings), everything=True)
+    (only,) = take_up(instance, TRAINING, s3, WaferStore(settings), everything=True)
     assert (only.first, only.last) == (NOTES, NOTES)

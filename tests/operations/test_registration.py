@@ -12,7 +12,7 @@ TABLE = OUT_OF_FOLD.loc[OUT_OF_FOLD["repeat"] == 0, ["wafer", "faulty"]]
 
 def test_the_order_of_the_wafers_and_other_protocols_do_not_matter() -> None:
     elsewhere = OUT_OF_FOLD.assign(protocol="time_split", wafer="another")
-    require_same_wafers(pd.concat([OUT_OF_FOLD, elsewhere]), TABLE.sample(frac=1, random_state=0))
+    require_same_wafers("secom", pd.concat([OUT_OF_FOLD, elsewhere]), TABLE.sample(frac=1, random_state=0))
 
 
 @pytest.mark.parametrize(
@@ -28,9 +28,9 @@ def test_an_evaluation_of_other_wafers_or_outcomes_is_refused_with_how_many(
     table: pd.DataFrame, different: int
 ) -> None:
     with pytest.raises(
-        OtherTableError, match=rf"another table: {different} wafers.*training/evaluation again"
+        OtherTableError, match=rf"another table: {different} wafers.*secom/training/evaluation again"
     ) as error:
-        require_same_wafers(OUT_OF_FOLD, table)
+        require_same_wafers("secom", OUT_OF_FOLD, table)
     assert error.value.code == "other_table"
     assert error.value.counts["different_wafers"] == different
 

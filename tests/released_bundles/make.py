@@ -13,7 +13,7 @@ from uuid import uuid4
 import mlflow
 
 from resources.local_services import LocalServices
-from resources.mlflow import Tracking
+from resources.mlflow import LineTracking
 from wafer_assets.domain.config import ModelConfig
 from wafer_assets.domain.persistence import FORMAT, dump
 from wafer_assets.domain.scoring import Bundle, make_bundle, score
@@ -60,8 +60,8 @@ def main() -> None:
 
 def _register(bundle: Bundle, sensors: list[str], optional: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory() as state, LocalServices(Settings(state_dir=Path(state))) as settings:
-        tracking = Tracking(settings)
-        run: Any = SimpleNamespace(run_id=str(uuid4()), job_name="train", parent_run_id=None, root_run_id=None)
+        tracking = LineTracking(settings, "secom")
+        run: Any = SimpleNamespace(run_id=str(uuid4()), job_name="secom__train", parent_run_id=None, root_run_id=None)
         with tracking.run(run) as tracked:
             version = tracking.register_bundle(tracked, dump(bundle), sensors=sensors, optional=optional, tags={})
         mlflow.artifacts.download_artifacts(version.uri, dst_path=str(target))

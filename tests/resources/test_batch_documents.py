@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pymongo.errors import BulkWriteError
 
+from resources import batch_documents
 from resources.batch_documents import PIECE, BatchDocuments, Document, IncompleteBatchError, StoringTooSlowError
 from resources.mongo import WaferStore
 from tests.conftest import environment_of
@@ -43,6 +44,10 @@ class Documents(BatchDocuments):
     def unfinished(self) -> int:
         """How many storings are on record."""
         return self._storings.count_documents({})
+
+    def sweep(self) -> None:
+        """Delete what killed processes have left."""
+        batch_documents.sweep(self._database)
 
     def age(self) -> None:
         """Let all storings look as if they had begun an hour ago."""
@@ -240,18 +245,13 @@ def test_a_storing_that_was_swept_while_it_was_at_work_changes_nothing(documents
     assert documents.stored == 12
 
 
-class Killed(Documents):
-    """Is killed before it deletes anything."""
-
-    def _clean_up(self, version: str) -> None:
-        pass
-
-
 def test_a_process_killed_before_it_deleted_the_former_version_is_made_up_for(
-    documents: Documents, settings: Settings
+    documents: Documents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents.put(12, 1)
-    Killed(settings).put(5, 2)
+    with monkeypatch.context() as killed:
+        killed.setattr(batch_documents, "_clean_up", lambda *_: None)
+        documents.put(5, 2)
     assert documents.stored == 12 + 5
     assert documents.values() == [2] * 5
     assert documents.of_wafer("Wafer-11") == []

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from resources.champion import NoChampionError, load_bundle, load_champion
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking
 from resources.mlflow.registry import BUNDLE_DIGEST
 from resources.promotions import PromotionLog
 from resources.s3 import S3Store
@@ -19,23 +19,23 @@ from wafer_assets.settings import Settings
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings) -> Tracking:
-    return Tracking(platform_settings)
+def tracking(platform_settings: Settings) -> LineTracking:
+    return LineTracking(platform_settings, "secom")
 
 
-def register(tracking: Tracking, content: bytes) -> BundleVersion:
-    with tracking.run(dg.DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
+def register(tracking: LineTracking, content: bytes) -> BundleVersion:
+    with tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(run, content, sensors=["Sensor-1"], tags={})
 
 
-def test_before_the_first_promotion_there_is_no_champion(tracking: Tracking) -> None:
+def test_before_the_first_promotion_there_is_no_champion(tracking: LineTracking) -> None:
     register(tracking, bundle_bytes(0))
     with pytest.raises(NoChampionError, match="wafer train") as error:
         load_champion(tracking)
     assert error.value.code == "no_champion"
 
 
-def test_the_champion_is_loaded_whatever_was_registered_since(tracking: Tracking) -> None:
+def test_the_champion_is_loaded_whatever_was_registered_since(tracking: LineTracking) -> None:
     first, second = register(tracking, bundle_bytes(0)), register(tracking, bundle_bytes(1))
     tracking.set_alias(CHAMPION, first)
     version, bundle = load_champion(tracking)
@@ -52,7 +52,7 @@ def test_the_champion_is_loaded_whatever_was_registered_since(tracking: Tracking
         pytest.param(lambda: dump({"a": "mapping"}), id="something else"),
     ],
 )
-def test_a_file_that_holds_no_bundle_is_unusable(tracking: Tracking, content: Callable[[], bytes]) -> None:
+def test_a_file_that_holds_no_bundle_is_unusable(tracking: LineTracking, content: Callable[[], bytes]) -> None:
     version = register(tracking, content())
     with pytest.raises(BundleUnusableError, match=f"version {version.version}"):
         load_bundle(tracking, version)
@@ -60,7 +60,7 @@ def test_a_file_that_holds_no_bundle_is_unusable(tracking: Tracking, content: Ca
 
 @pytest.mark.parametrize("what", ["cut in half", "exchanged", "with another byte"])
 def test_a_file_that_was_changed_in_the_lake_is_neither_used_nor_promoted_nor_gone_back_to(
-    tracking: Tracking, platform_settings: Settings, what: str
+    tracking: LineTracking, platform_settings: Settings, what: str
 ) -> None:
     s3, log = S3Store(platform_settings), PromotionLog(platform_settings)
     old, new = register(tracking, bundle_bytes(0)), register(tracking, bundle_bytes(1))
@@ -83,7 +83,7 @@ def test_a_file_that_was_changed_in_the_lake_is_neither_used_nor_promoted_nor_go
     assert [record.version for record in log.history(old.name)] == [old.version, new.version]
 
 
-def test_a_version_of_before_the_digest_was_kept_is_used(tracking: Tracking, platform_settings: Settings) -> None:
+def test_a_version_of_before_the_digest_was_kept_is_used(tracking: LineTracking, platform_settings: Settings) -> None:
     from mlflow import MlflowClient
 
     version = register(tracking, bundle_bytes(0))

@@ -20,18 +20,18 @@ TABLE = pd.DataFrame(
 )
 
 
-@dg.asset(key_prefix="training", io_manager_key="frames")
+@dg.asset(key_prefix=["secom", "training"], io_manager_key="frames")
 def wafer_table() -> pd.DataFrame:
     return TABLE
 
 
-@dg.asset(key_prefix="training", io_manager_key="objects")
+@dg.asset(key_prefix=["secom", "training"], io_manager_key="objects")
 def preprocessor(wafer_table: pd.DataFrame) -> Preprocessor:
     return Preprocessor().fit(wafer_table[["Sensor-1", "Sensor-2"]])
 
 
 @dg.asset(
-    key_prefix="training",
+    key_prefix=["secom", "training"],
     io_manager_key="frames",
     partitions_def=dg.StaticPartitionsDefinition(["wafer_28012020_051011.csv"]),
 )
@@ -55,7 +55,9 @@ def together(rows: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-@dg.graph_asset(key_prefix="training", ins={"wafer_table": dg.AssetIn(key=["training", "wafer_table"])})
+@dg.graph_asset(
+    key_prefix=["secom", "training"], ins={"wafer_table": dg.AssetIn(key=["secom", "training", "wafer_table"])}
+)
 def rebuilt(wafer_table: pd.DataFrame) -> pd.DataFrame:
     return together(one_by_one(wafer_table).map(unchanged).collect())  # type: ignore[no-any-return]
 
@@ -65,7 +67,7 @@ def materialize(s3: S3Store, *assets: dg.AssetsDefinition, **options: object) ->
     return dg.materialize(
         everything,
         selection=list(assets),
-        resources={"frames": FrameIOManager(s3), "objects": ObjectIOManager(s3)},
+        resources={"frames": FrameIOManager(s3, "secom"), "objects": ObjectIOManager(s3, "secom")},
         **options,  # type: ignore[arg-type]
     )
 
@@ -76,23 +78,23 @@ def keys(s3: S3Store) -> set[str]:
 
 def test_a_frame_is_one_readable_object_that_comes_back_exactly(s3: S3Store) -> None:
     run = materialize(s3, wafer_table)
-    assert keys(s3) == {"training/wafer_table/wafer_table.parquet"}
+    assert keys(s3) == {"secom/training/wafer_table/wafer_table.parquet"}
     pd.testing.assert_frame_equal(
-        FrameIOManager(s3).decode(s3.get(s3.lake, "training/wafer_table/wafer_table.parquet")),
+        FrameIOManager(s3, "secom").decode(s3.get(s3.lake, "secom/training/wafer_table/wafer_table.parquet")),
         TABLE,
         check_exact=True,
     )
-    metadata = run.asset_materializations_for_node("training__wafer_table")[0].metadata
-    assert metadata["uri"].value == "s3://lake/training/wafer_table/wafer_table.parquet"
+    metadata = run.asset_materializations_for_node("secom__training__wafer_table")[0].metadata
+    assert metadata["uri"].value == "s3://lake/secom/training/wafer_table/wafer_table.parquet"
     assert metadata["size_bytes"].value == s3.list_objects(s3.lake)[0].size
     assert metadata["dagster/row_count"].value == 2
 
 
 def test_an_estimator_made_from_a_stored_frame_works_when_it_comes_back(s3: S3Store) -> None:
     materialize(s3, wafer_table)
-    fitted = materialize(s3, preprocessor).output_for_node("training__preprocessor")
-    stored = s3.get(s3.lake, "training/preprocessor/preprocessor.skops")
-    loaded = ObjectIOManager(s3).decode(stored)
+    fitted = materialize(s3, preprocessor).output_for_node("secom__training__preprocessor")
+    stored = s3.get(s3.lake, "secom/training/preprocessor/preprocessor.skops")
+    loaded = ObjectIOManager(s3, "secom").decode(stored)
     assert isinstance(loaded, Preprocessor)
     sensors = TABLE[["Sensor-1", "Sensor-2"]]
     pd.testing.assert_frame_equal(loaded.transform(sensors), fitted.transform(sensors))
@@ -102,22 +104,22 @@ def test_an_estimator_made_from_a_stored_frame_works_when_it_comes_back(s3: S3St
 def test_a_partition_is_an_object_of_its_own(s3: S3Store) -> None:
     materialize(s3, wafer_table)
     materialize(s3, copies, partition_key="wafer_28012020_051011.csv")
-    assert "training/copies/wafer_28012020_051011.csv.parquet" in keys(s3)
+    assert "secom/training/copies/wafer_28012020_051011.csv.parquet" in keys(s3)
 
 
 def test_ops_that_fan_out_inside_an_asset_hand_frames_on(s3: S3Store) -> None:
     materialize(s3, wafer_table)
     run = materialize(s3, rebuilt)
-    pd.testing.assert_frame_equal(run.output_for_node("training__rebuilt"), TABLE)
-    assert "training/rebuilt/rebuilt.parquet" in keys(s3)
+    pd.testing.assert_frame_equal(run.output_for_node("secom__training__rebuilt"), TABLE)
+    assert "secom/training/rebuilt/rebuilt.parquet" in keys(s3)
     assert sum(key.startswith(f"runs/{run.run_id}/") for key in keys(s3)) == 4
 
 
 def test_a_missing_value_names_the_asset_to_materialize(s3: S3Store) -> None:
-    with pytest.raises(NotMaterializedError, match="Materialize training/wafer_table first"):
+    with pytest.raises(NotMaterializedError, match="Materialize secom/training/wafer_table first"):
         materialize(s3, preprocessor)
 
 
 def test_something_else_than_a_frame_is_refused(s3: S3Store) -> None:
     with pytest.raises(TypeError, match="`objects` IO manager"):
-        FrameIOManager(s3).encode([1, 2])
+        FrameIOManager(s3, "secom").encode([1, 2])

@@ -35,6 +35,7 @@ from resources.mlflow import (
     BundleNotFoundError,
     BundleUnusableError,
     BundleVersion,
+    LineTracking,
     OutOfFoldMissingError,
     Tracking,
     TrackingUnreachableError,
@@ -57,7 +58,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def tracking(platform_settings: Settings) -> Tracking:
+def tracking(platform_settings: Settings) -> LineTracking:
+    return LineTracking(platform_settings, "secom")
+
+
+@pytest.fixture
+def platform(platform_settings: Settings) -> Tracking:
     return Tracking(platform_settings)
 
 
@@ -68,23 +74,23 @@ def client(platform_settings: Settings) -> "MlflowClient":
     return MlflowClient(platform_settings.mlflow.tracking_uri)
 
 
-def dagster_run(job_name: str = "train") -> DagsterRun:
+def dagster_run(job_name: str = "secom__train") -> DagsterRun:
     return DagsterRun(job_name=job_name, run_id=str(uuid.uuid4()))
 
 
-def all_runs(client: "MlflowClient", tracking: Tracking) -> "list[Run]":
+def all_runs(client: "MlflowClient", tracking: LineTracking) -> "list[Run]":
     experiment = client.get_experiment_by_name(tracking.settings.experiment)
     return list(client.search_runs([experiment.experiment_id])) if experiment else []
 
 
 @asset
-def features(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+def features(context: AssetExecutionContext, mlflow: ResourceParam[LineTracking]) -> None:
     with mlflow.run(context.run) as run:
         run.log_params({"missing": "median"})
 
 
 @asset(deps=[features])
-def members(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+def members(context: AssetExecutionContext, mlflow: ResourceParam[LineTracking]) -> None:
     with mlflow.run(context.run) as run:
         for member in ("cluster 0/xgboost", "cluster 0/random_forest"):
             with run.nested(member) as nested:
@@ -92,21 +98,23 @@ def members(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> 
 
 
 @asset(deps=[members])
-def evaluation(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+def evaluation(context: AssetExecutionContext, mlflow: ResourceParam[LineTracking]) -> None:
     with mlflow.run(context.run) as run:
         run.log_metrics({"auc": 0.7})
 
 
 @asset(deps=[members])
-def broken_evaluation(context: AssetExecutionContext, mlflow: ResourceParam[Tracking]) -> None:
+def broken_evaluation(context: AssetExecutionContext, mlflow: ResourceParam[LineTracking]) -> None:
     with mlflow.run(context.run):
         raise ValueError("too few faults")
 
 
-def test_a_dagster_run_is_one_mlflow_run_with_its_members_nested(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_dagster_run_is_one_mlflow_run_with_its_members_nested(
+    tracking: LineTracking, platform: Tracking, client: "MlflowClient"
+) -> None:
     with DagsterInstance.ephemeral() as instance:
         result = materialize([features, members, evaluation], resources={"mlflow": tracking}, instance=instance)
-    tracking.close(result.run_id, DagsterRunStatus.SUCCESS)
+    platform.close(result.run_id, DagsterRunStatus.SUCCESS)
 
     runs = {run.info.run_name: run for run in all_runs(client, tracking)}
     parents = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
@@ -119,21 +127,21 @@ def test_a_dagster_run_is_one_mlflow_run_with_its_members_nested(tracking: Track
     assert set(runs) - {parent.info.run_name} == {"cluster 0/xgboost", "cluster 0/random_forest"}
 
 
-def test_the_run_stays_open_until_closed(tracking: Tracking, client: "MlflowClient") -> None:
+def test_the_run_stays_open_until_closed(tracking: LineTracking, platform: Tracking, client: "MlflowClient") -> None:
     run = dagster_run()
     with tracking.run(run):
         pass
     assert [found.info.status for found in all_runs(client, tracking)] == ["RUNNING"]
 
-    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    platform.close(run.run_id, DagsterRunStatus.SUCCESS)
     (closed,) = all_runs(client, tracking)
-    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    platform.close(run.run_id, DagsterRunStatus.SUCCESS)
     (again,) = all_runs(client, tracking)
     assert closed.info.status == "FINISHED"
     assert again.info.end_time == closed.info.end_time
 
 
-def test_a_failing_step_fails_the_run(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_failing_step_fails_the_run(tracking: LineTracking, client: "MlflowClient") -> None:
     with DagsterInstance.ephemeral() as instance:
         result = materialize(
             [features, members, broken_evaluation],
@@ -147,7 +155,7 @@ def test_a_failing_step_fails_the_run(tracking: Tracking, client: "MlflowClient"
     assert "FAILED" in statuses.values()
 
 
-def test_a_later_step_does_not_hide_an_earlier_failure(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_later_step_does_not_hide_an_earlier_failure(tracking: LineTracking, client: "MlflowClient") -> None:
     run = dagster_run()
     with pytest.raises(ValueError, match="too few"), tracking.run(run):
         raise ValueError("too few faults")
@@ -161,7 +169,7 @@ def test_a_later_step_does_not_hide_an_earlier_failure(tracking: Tracking, clien
     assert found.data.metrics == {"auc": 0.7}
 
 
-def test_an_interrupted_step_kills_its_runs(tracking: Tracking, client: "MlflowClient") -> None:
+def test_an_interrupted_step_kills_its_runs(tracking: LineTracking, client: "MlflowClient") -> None:
     with (
         pytest.raises(KeyboardInterrupt),
         tracking.run(dagster_run()) as run,
@@ -171,16 +179,18 @@ def test_an_interrupted_step_kills_its_runs(tracking: Tracking, client: "MlflowC
     assert [found.info.status for found in all_runs(client, tracking)] == ["KILLED", "KILLED"]
 
 
-def test_closing_ends_what_a_killed_step_left_open(tracking: Tracking, client: "MlflowClient") -> None:
+def test_closing_ends_what_a_killed_step_left_open(
+    tracking: LineTracking, platform: Tracking, client: "MlflowClient"
+) -> None:
     run = dagster_run()
     with tracking.run(run) as parent:
         left_open = parent.nested("cluster 0/xgboost")
         left_open.__enter__()
-        tracking.close(run.run_id, DagsterRunStatus.CANCELED)
+        platform.close(run.run_id, DagsterRunStatus.CANCELED)
         assert [found.info.status for found in all_runs(client, tracking)] == ["KILLED", "KILLED"]
 
 
-def test_a_retried_step_resumes_its_nested_run(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_retried_step_resumes_its_nested_run(tracking: LineTracking, client: "MlflowClient") -> None:
     run = dagster_run()
     with (
         pytest.raises(ValueError, match="lost"),
@@ -195,19 +205,19 @@ def test_a_retried_step_resumes_its_nested_run(tracking: Tracking, client: "Mlfl
 
 
 def test_closing_needs_an_end_and_tolerates_runs_that_logged_nothing(
-    tracking: Tracking, client: "MlflowClient"
+    tracking: LineTracking, platform: Tracking, client: "MlflowClient"
 ) -> None:
     with pytest.raises(ValueError, match="STARTED"):
-        tracking.close(str(uuid.uuid4()), DagsterRunStatus.STARTED)
-    tracking.close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
+        platform.close(str(uuid.uuid4()), DagsterRunStatus.STARTED)
+    platform.close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
     Tracking(Settings()).close(str(uuid.uuid4()), DagsterRunStatus.SUCCESS)
     assert client.get_experiment_by_name(tracking.settings.experiment) is None
 
 
-def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: LineTracking, client: "MlflowClient") -> None:
     first = dagster_run()
     second = DagsterRun(
-        job_name="train", run_id=str(uuid.uuid4()), parent_run_id=first.run_id, root_run_id=first.run_id
+        job_name="secom__train", run_id=str(uuid.uuid4()), parent_run_id=first.run_id, root_run_id=first.run_id
     )
     with tracking.run(first) as before, tracking.run(second) as after:
         pass
@@ -215,8 +225,48 @@ def test_a_re_execution_is_a_run_of_its_own_linked_to_the_first(tracking: Tracki
     assert client.get_run(after.run_id).data.tags["dagster_root_run_id"] == first.run_id
 
 
+def test_every_line_has_an_experiment_and_a_model_of_its_own(
+    platform_settings: Settings, platform: Tracking, client: "MlflowClient"
+) -> None:
+    names = platform_settings.mlflow
+    versions = {}
+    for line in ("secom", "metal_etch"):
+        tracking = platform.of(line)
+        assert tracking.settings.experiment == f"{names.experiment}-{line}"
+        with tracking.run(dagster_run(f"{line}__train")) as run:
+            versions[line] = tracking.register_bundle(run, line.encode(), sensors=["Sensor-1"], tags={})
+        (found,) = all_runs(client, tracking)
+        assert found.info.run_id == run.run_id
+    assert {line: (item.name, item.version) for line, item in versions.items()} == {
+        line: (f"{names.model_name}-{line}", 1) for line in ("secom", "metal_etch")
+    }
+    # What one line promotes says nothing about the other, whose versions it does not see.
+    platform.of("secom").set_alias(CHAMPION, versions["secom"])
+    assert platform.of("metal_etch").version(CHAMPION) is None
+    assert platform.of("metal_etch").versions() == [versions["metal_etch"]]
+    assert platform.of("metal_etch").content_of(versions["metal_etch"]) == b"metal_etch"
+
+
+def test_the_end_of_a_run_closes_that_of_its_line_and_no_other(platform: Tracking, client: "MlflowClient") -> None:
+    runs = {line: dagster_run(f"{line}__train") for line in ("secom", "metal_etch", "removed_since")}
+    left_open = []
+    for line, run in runs.items():
+        with platform.of(line).run(run) as tracked:
+            left_open.append(tracked.nested("cluster 0/xgboost"))
+            left_open[-1].__enter__()
+
+    def statuses() -> dict[str, set[str]]:
+        return {line: {found.info.status for found in all_runs(client, platform.of(line))} for line in runs}
+
+    platform.close(runs["metal_etch"].run_id, DagsterRunStatus.FAILURE)
+    assert statuses() == {"secom": {"RUNNING"}, "metal_etch": {"FAILED"}, "removed_since": {"RUNNING"}}
+    # Nobody need know of which line a run was, or whether that is declared still.
+    platform.close(runs["removed_since"].run_id, DagsterRunStatus.SUCCESS)
+    assert statuses() == {"secom": {"RUNNING"}, "metal_etch": {"FAILED"}, "removed_since": {"FINISHED"}}
+
+
 def test_one_process_serves_several_dagster_runs_one_after_the_other(
-    tracking: Tracking, client: "MlflowClient"
+    tracking: LineTracking, client: "MlflowClient"
 ) -> None:
     import mlflow
 
@@ -242,7 +292,7 @@ def track(settings: Settings, run: DagsterRun, behind: float, together: "Barrier
     import mlflow  # noqa: F401 - before the barrier, since it takes seconds
 
     use_clock(behind)
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, "secom")
 
     def step(_: int) -> str:
         with tracking.run(run) as tracked, tracked.nested("cluster 0/xgboost") as nested:
@@ -255,7 +305,7 @@ def track(settings: Settings, run: DagsterRun, behind: float, together: "Barrier
 
 
 def test_steps_that_start_at_once_share_one_run_whatever_their_clocks_say(
-    platform_settings: Settings, tracking: Tracking, client: "MlflowClient"
+    platform_settings: Settings, tracking: LineTracking, client: "MlflowClient"
 ) -> None:
     run, spawn = dagster_run(), multiprocessing.get_context("spawn")
     together, answers = spawn.Barrier(2), spawn.SimpleQueue()
@@ -289,13 +339,13 @@ def slow_step(settings: Settings, run: DagsterRun, fate: str, asked: "Event", se
 
     MlflowClient.create_run = create_late  # type: ignore[method-assign]
     use_clock(behind=HOUR)
-    with Tracking(settings).run(run) as tracked:
+    with LineTracking(settings, "secom").run(run) as tracked:
         tracked.log_metrics({"auc": 0.7})
 
 
 @pytest.mark.parametrize("fate", ["goes on", "dies"])
 def test_a_step_that_creates_its_run_too_late_logs_to_the_others(
-    platform_settings: Settings, tracking: Tracking, client: "MlflowClient", fate: str
+    platform_settings: Settings, tracking: LineTracking, platform: Tracking, client: "MlflowClient", fate: str
 ) -> None:
     run = dagster_run()
     spawn = multiprocessing.get_context("spawn")
@@ -310,14 +360,14 @@ def test_a_step_that_creates_its_run_too_late_logs_to_the_others(
     with tracking.run(run) as again:
         assert again.run_id == first.run_id
 
-    tracking.close(run.run_id, DagsterRunStatus.SUCCESS)
+    platform.close(run.run_id, DagsterRunStatus.SUCCESS)
     (kept,) = all_runs(client, tracking)
     assert kept.info.run_id == first.run_id
     assert kept.info.status == "FINISHED"
     assert kept.data.metrics == ({} if fate == "dies" else {"auc": 0.7})
 
 
-def test_a_run_that_was_created_but_never_elected_is_taken(tracking: Tracking, client: "MlflowClient") -> None:
+def test_a_run_that_was_created_but_never_elected_is_taken(tracking: LineTracking, client: "MlflowClient") -> None:
     run = dagster_run()
     created = client.create_run(
         client.create_experiment(tracking.settings.experiment), tags={"dagster_run_id": run.run_id}
@@ -327,17 +377,17 @@ def test_a_run_that_was_created_but_never_elected_is_taken(tracking: Tracking, c
     assert len(all_runs(client, tracking)) == 1
 
 
-def test_only_logging_to_a_run_needs_mongodb(platform_settings: Settings, tracking: Tracking) -> None:
+def test_only_logging_to_a_run_needs_mongodb(platform_settings: Settings, tracking: LineTracking) -> None:
     with tracking.run(dagster_run()) as run:
         version = tracking.register_bundle(run, b"model", sensors=["Sensor-1"], tags={})
-    registry = Tracking(platform_settings.model_copy(update={"mongo": MongoSettings()}))
+    registry = LineTracking(platform_settings.model_copy(update={"mongo": MongoSettings()}), "secom")
     assert registry.version(CHALLENGER) == version
     assert registry.content_of(version) == b"model"
     with pytest.raises(NotConfiguredError, match="WAFER_MONGO__URI"), registry.run(dagster_run()):
         pass
 
 
-def test_everything_logged_is_read_back(tracking: Tracking, client: "MlflowClient") -> None:
+def test_everything_logged_is_read_back(tracking: LineTracking, client: "MlflowClient") -> None:
     params = {f"setting_{i}": i for i in range(150)}
     batches = [f"wafer_28012020_{i:06d}.csv" for i in range(2_000)]
     with tracking.run(dagster_run()) as run:
@@ -382,7 +432,7 @@ def fitted() -> "Fitted":
     return model, simulate_table(20, seed=2)[["wafer", *schema.sensors]]
 
 
-def register(tracking: Tracking, model: "FaultModel") -> BundleVersion:
+def register(tracking: LineTracking, model: "FaultModel") -> BundleVersion:
     from wafer_assets.domain.persistence import dump
     from wafer_assets.domain.scoring import make_bundle
     from wafer_assets.domain.simulation import simulate_table
@@ -415,7 +465,7 @@ def predict(bundle: "PyFuncModel", wafers: pd.DataFrame) -> pd.DataFrame:
     return predicted
 
 
-def test_a_registered_bundle_predicts_what_the_model_did(tracking: Tracking, fitted: "Fitted") -> None:
+def test_a_registered_bundle_predicts_what_the_model_did(tracking: LineTracking, fitted: "Fitted") -> None:
     model, wafers = fitted
     version = register(tracking, model)
     predicted = predict(pyfunc_of(tracking, version), wafers)
@@ -428,7 +478,7 @@ def test_a_registered_bundle_predicts_what_the_model_did(tracking: Tracking, fit
     assert set(predicted["bundle_version"]) == {version.version}
 
 
-def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tracking, fitted: "Fitted") -> None:
+def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: LineTracking, fitted: "Fitted") -> None:
     from mlflow.exceptions import MlflowException
 
     model, wafers = fitted
@@ -442,7 +492,9 @@ def test_a_bundle_takes_missing_optional_sensors_and_refuses_others(tracking: Tr
         bundle.predict(wafers.drop(columns="Sensor-1"))
 
 
-def test_each_registration_is_a_version_and_the_newest_is_the_challenger(tracking: Tracking, fitted: "Fitted") -> None:
+def test_each_registration_is_a_version_and_the_newest_is_the_challenger(
+    tracking: LineTracking, fitted: "Fitted"
+) -> None:
     assert tracking.version(CHALLENGER) is None
     first, second = register(tracking, fitted[0]), register(tracking, fitted[0])
     assert (first.version, second.version) == (1, 2)
@@ -455,7 +507,7 @@ def test_each_registration_is_a_version_and_the_newest_is_the_challenger(trackin
     assert tracking.version("retired") is None
 
 
-def test_versions_are_listed_newest_first_with_tags_and_aliases(tracking: Tracking, fitted: "Fitted") -> None:
+def test_versions_are_listed_newest_first_with_tags_and_aliases(tracking: LineTracking, fitted: "Fitted") -> None:
     assert tracking.versions() == []
     assert tracking.aliases() == {}
     first, second = register(tracking, fitted[0]), register(tracking, fitted[0])
@@ -471,7 +523,7 @@ def test_versions_are_listed_newest_first_with_tags_and_aliases(tracking: Tracki
         tracking.get_version(7)
 
 
-def test_a_versions_run_holds_its_evidence(tracking: Tracking) -> None:
+def test_a_versions_run_holds_its_evidence(tracking: LineTracking) -> None:
     rows = pd.DataFrame({"wafer": ["Wafer-1", "Wafer-2"], "probability": [0.1 + 0.2, 5e-324]})
     with tracking.run(dagster_run()) as run:
         bare = tracking.register_bundle(run, b"model", sensors=["Sensor-1"], tags={})
@@ -486,7 +538,7 @@ def test_a_versions_run_holds_its_evidence(tracking: Tracking) -> None:
 
 
 def test_a_versions_content_is_what_was_registered_or_the_version_is_unusable(
-    tracking: Tracking, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
+    tracking: LineTracking, client: "MlflowClient", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tracking.run(dagster_run()) as run:
         version = tracking.register_bundle(run, b"any bytes \x00\xff", sensors=["Sensor-1"], tags={})
@@ -497,13 +549,13 @@ def test_a_versions_content_is_what_was_registered_or_the_version_is_unusable(
         tracking.content_of(version)
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    gone = Tracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")))
+    gone = LineTracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")), "secom")
     with pytest.raises(TrackingUnreachableError):
         gone.content_of(version)
 
 
 def test_a_version_holds_code_and_skops_and_pinned_libraries_but_no_pickle(
-    tracking: Tracking, fitted: "Fitted", tmp_path: Path
+    tracking: LineTracking, fitted: "Fitted", tmp_path: Path
 ) -> None:
     from mlflow.artifacts import download_artifacts
 
@@ -523,14 +575,14 @@ def test_a_version_holds_code_and_skops_and_pinned_libraries_but_no_pickle(
 
 
 def test_an_unset_server_says_what_to_set() -> None:
-    tracking = Tracking(Settings())
+    tracking = LineTracking(Settings(), "secom")
     with pytest.raises(NotConfiguredError, match="WAFER_MLFLOW__TRACKING_URI"):
         tracking.version(CHALLENGER)
 
 
 def test_a_server_that_is_gone_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracking = Tracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")))
+    tracking = LineTracking(Settings(mlflow=MLflowSettings(tracking_uri="http://127.0.0.1:9")), "secom")
     with pytest.raises(TrackingUnreachableError, match="wafer services up"), tracking.run(dagster_run()):
         pass
 
@@ -563,7 +615,7 @@ def test_credentials_reach_the_server_and_nothing_else(doorman_uri: str, monkeyp
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, "somebody else")
     server = MLflowSettings(tracking_uri=doorman_uri, username="fab", password=SecretStr("s3cret"))
-    tracking = Tracking(Settings(mlflow=server))
+    tracking = LineTracking(Settings(mlflow=server), "secom")
     with pytest.raises(MlflowException):
         tracking.version(CHALLENGER)
     assert Doorman.credentials == "Basic " + base64.b64encode(b"fab:s3cret").decode()

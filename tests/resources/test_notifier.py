@@ -191,3 +191,54 @@ def test_a_restart_forgets_nothing(inbox: Inbox, tmp_path: Path, clock: Clock) -
             notifier(inbox.url, max_per_hour=1, clock=clock).send(instance, "Title", f"At {minute}.")
     assert [body.partition("\n")[0] for body in inbox.bodies] == ["At 0.", "At 61."]
     assert "1 more message" in inbox.bodies[1]
+
+
+# --- Whose message it is ---
+
+
+def test_a_line_tells_its_own_receivers_and_everybody_else_the_rest(instance: dg.DagsterInstance) -> None:
+    with open_inbox() as general, open_inbox() as etch, open_inbox() as implant:
+        receivers = {"etch-team": SecretStr(etch.url), "implant-team": SecretStr(implant.url)}
+        settings = NotificationSettings(urls=(SecretStr(general.url),), receivers=receivers)
+        told = Notifier(settings)
+        told.send(instance, "A daemon is gone", "Of no line.")
+        told.send(instance, "Run failed", "Of a line that names nobody.", "secom")
+        told.send(instance, "Run failed", "Of etching.", "metal_etch", ["etch-team"])
+        told.send(instance, "Run failed", "Of both.", "mixed", ["etch-team", "implant-team"])
+        assert general.bodies == ["Of no line.", "Of a line that names nobody."]
+        assert etch.bodies == ["Of etching.", "Of both."]
+        assert implant.bodies == ["Of both."]
+
+
+def test_a_receiver_without_address_is_logged_and_those_of_everything_are_told_instead(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifier(inbox.url).send(instance, "Run failed", "It broke.", "metal_etch", ["etch-team"])
+    assert inbox.bodies == ["It broke."]
+    assert "No address is set for etch-team in WAFER_NOTIFICATIONS__RECEIVERS." in caplog.text
+
+
+def test_a_line_that_floods_silences_no_other(inbox: Inbox, instance: dg.DagsterInstance, clock: Clock) -> None:
+    limited = notifier(inbox.url, max_per_hour=2, clock=clock)
+    for number in range(5):
+        limited.send(instance, "Run failed", f"Etching {number}.", "metal_etch")
+    limited.send(instance, "Run failed", "Implanting.", "implant")
+    limited.send(instance, "A daemon is gone", "Of no line.")
+    assert inbox.bodies == ["Etching 0.", "Etching 1.", "Implanting.", "Of no line."]
+    clock.minutes = 61
+    limited.send(instance, "Run failed", "Implanting again.", "implant")
+    limited.send(instance, "Run failed", "Etching 5.", "metal_etch")
+    assert inbox.bodies[4] == "Implanting again.", "what was held back of another line is not told here"
+    assert inbox.bodies[5].startswith("Etching 5.\n\n3 more messages were held back since")
+
+
+def test_an_address_of_a_receiver_is_never_shown(
+    inbox: Inbox, instance: dg.DagsterInstance, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox.status = 500
+    settings = NotificationSettings(receivers={"etch-team": SecretStr(inbox.url)})
+    with pytest.raises(NotificationError, match=r"number 1 \(json\).*WAFER_NOTIFICATIONS__RECEIVERS") as failure:
+        Notifier(settings).send(instance, "Run failed", "It broke.", "metal_etch", ["etch-team"])
+    for shown in (str(failure.value), caplog.text, repr(settings)):
+        assert "hunter2" not in shown
+        assert "t0ken" not in shown

@@ -16,7 +16,7 @@ from wafer_assets.settings import Settings
 
 TABLE = Path(__file__).parents[2] / "docs" / "ports.md"
 SECRET = b"nobody but the platform reads this"
-KEY = "training/secret-of-the-lake"
+KEY = "secom/training/secret-of-the-lake"
 FOREIGN = {"Host": "rebound.example", "Origin": "http://rebound.example"}
 # Which answer every method with the same facts on the server.
 PAGES = ("/", "/cluster/status", "/status", "/metrics", "/ui/index.html")

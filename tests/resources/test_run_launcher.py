@@ -50,7 +50,7 @@ def code_server(tmp_path: Path) -> Iterator[str]:
 
 
 def health(instance: dg.DagsterInstance, tags: dict[str, str]) -> WorkerStatus:
-    run = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
+    run = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=dg.DagsterRunStatus.STARTED, tags=tags)
     instance.add_run(run)
     return instance.run_launcher.check_run_worker_health(run).status
 
@@ -81,7 +81,7 @@ def sleeping() -> Iterator[RunProcess]:
 
 def begin(instance: dg.DagsterInstance, tags: dict[str, str], parent: str | None = None) -> str:
     run = dg.DagsterRun(
-        "train",
+        "secom__train",
         run_id=str(uuid4()),
         status=dg.DagsterRunStatus.STARTED,
         tags=tags | {"dagster/max_retries": "0"},

@@ -14,7 +14,7 @@ from wafer_assets.settings import NotConfiguredError, Settings
 
 KEYS = [
     "wafer_28012020_051011.csv",
-    "training/wafer 28012020 051011.csv",
+    "secom/training/wafer 28012020 051011.csv",
     "晶圆_28012020.csv",
     "e\u0301\u00e9.csv",  # twice the same letter, in two ways
     "100% +x&y=z?#[1]'\"~.csv",
@@ -70,11 +70,14 @@ def test_an_object_is_described(s3: S3Store) -> None:
 
 
 def test_a_listing_is_whole_and_knows_prefixes(s3: S3Store) -> None:
-    keys = {f"training/{number:04}.csv" for number in range(1_050)} | {"training-old.csv", "prediction/1.csv"}
+    keys = {f"secom/training/{number:04}.csv" for number in range(1_050)} | {
+        "training-old.csv",
+        "secom/prediction/1.csv",
+    }
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda key: s3.put(s3.landing, key, b""), keys))
     assert {item.key for item in s3.list_objects(s3.landing)} == keys
-    assert len(s3.list_objects(s3.landing, "training/")) == 1_050
+    assert len(s3.list_objects(s3.landing, "secom/training/")) == 1_050
     assert s3.list_objects(s3.landing, "nothing/") == []
 
 

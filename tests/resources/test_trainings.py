@@ -10,9 +10,9 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from resources.io_managers import FrameIOManager
-from resources.model_config import FaultModelConfig
+from resources.model_config import FaultModelConfig, model_resource
 from resources.s3 import S3Store
-from resources.trainings import POOL, MixedTrainingsError, Provenance, forget
+from resources.trainings import MixedTrainingsError, Provenance, forget, training_pool
 from wafer_assets.domain.table import frame_hash
 from wafer_assets.keys import training_folder
 
@@ -21,6 +21,9 @@ from wafer_assets.keys import training_folder
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as instance:
         yield instance
+
+
+LINE = "secom"
 
 
 class Feed:
@@ -36,16 +39,16 @@ class Feed:
             frame = pd.DataFrame({"wafer": ["Wafer-1"], "Sensor-1": [self.value]})
             return dg.Output(frame, metadata={"content_hash": frame_hash(frame)})
 
-        @dg.asset(io_manager_key="frames", pool=POOL)
-        def scale(table: pd.DataFrame, model: FaultModelConfig) -> pd.DataFrame:
-            return table.assign(seed=model.seed)
+        @dg.asset(io_manager_key="frames", pool=training_pool(LINE))
+        def scale(table: pd.DataFrame, secom__model: FaultModelConfig) -> pd.DataFrame:
+            return table.assign(seed=secom__model.seed)
 
-        @dg.asset(io_manager_key="frames", pool=POOL)
+        @dg.asset(io_manager_key="frames", pool=training_pool(LINE))
         def centre(scale: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
             assert scale["Sensor-1"].equals(table["Sensor-1"])
             return scale
 
-        @dg.asset(io_manager_key="frames", pool=POOL)
+        @dg.asset(io_manager_key="frames", pool=training_pool(LINE))
         def bundle(scale: pd.DataFrame, centre: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
             return scale.join(centre, rsuffix=" of centre").join(table["Sensor-1"], rsuffix=" of table")
 
@@ -57,7 +60,7 @@ class Feed:
         self.defs = dg.Definitions(
             assets=[table, scale, centre, bundle],
             asset_checks=[pause],
-            resources={"frames": FrameIOManager.definition(s3), "model": FaultModelConfig()},
+            resources={"frames": FrameIOManager.definition(s3, LINE), model_resource(LINE): FaultModelConfig()},
             executor=dg.in_process_executor,
         )
 
@@ -67,7 +70,7 @@ class Feed:
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
-            run_config={"resources": {"model": {"config": {"seed": seed}}}},
+            run_config={"resources": {model_resource(LINE): {"config": {"seed": seed}}}},
             **options,  # type: ignore[arg-type]
         )
 
@@ -87,7 +90,7 @@ class Feed:
         content, metadata = self.s3.read(self.s3.lake, f"{asset}/{asset}.parquet")
         origin = Provenance.of(metadata)
         assert origin is not None
-        return dict(FrameIOManager(self.s3).decode(content).iloc[0]), origin
+        return dict(FrameIOManager(self.s3, LINE).decode(content).iloc[0]), origin
 
 
 @pytest.fixture
@@ -190,9 +193,9 @@ def test_a_run_without_modelling_keeps_nothing_of_its_own_and_success_sweeps_wha
 
 
 def test_what_a_reexecution_at_work_needs_is_not_deleted(feed: Feed) -> None:
-    first = dg.DagsterRun("train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
+    first = dg.DagsterRun("secom__train", run_id=str(uuid4()), status=dg.DagsterRunStatus.SUCCESS)
     again = dg.DagsterRun(
-        "train",
+        "secom__train",
         run_id=str(uuid4()),
         status=dg.DagsterRunStatus.STARTED,
         root_run_id=first.run_id,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from resources.s3 import S3Store
-from resources.wafer_table import CONTENTS_KEY, TABLE_KEY, TableContents, WaferTable, WaferTableStore
+from resources.wafer_table import TableContents, WaferTable, WaferTableStore, table_key
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
 
@@ -16,22 +16,22 @@ TABLE = WaferTable(FRAME, TableContents(content_hash=frame_hash(FRAME), batches=
 def store(s3: S3Store, value: object) -> None:
     """Let a step store a value as the wafer table."""
 
-    @dg.asset(key_prefix="training", io_manager_key="tables")
+    @dg.asset(key_prefix=["secom", "training"], io_manager_key="tables")
     def wafer_table() -> object:
         return value
 
-    dg.materialize([wafer_table], resources={"tables": WaferTableStore(s3)})
+    dg.materialize([wafer_table], resources={"tables": WaferTableStore(s3, "secom")})
 
 
 def test_before_the_first_table_there_is_none_of_nothing(s3: S3Store) -> None:
-    tables = WaferTableStore(s3)
+    tables = WaferTableStore(s3, "secom")
     assert tables.latest() == TableContents()
     assert tables.read(tables.latest()) is None
 
 
 def test_a_stored_table_comes_back_with_what_it_was_made_of(s3: S3Store) -> None:
     store(s3, TABLE)
-    tables = WaferTableStore(s3)
+    tables = WaferTableStore(s3, "secom")
     assert tables.latest() == TABLE.contents
     found = tables.read(tables.latest())
     assert found is not None
@@ -40,19 +40,19 @@ def test_a_stored_table_comes_back_with_what_it_was_made_of(s3: S3Store) -> None
 
 def test_a_table_that_its_contents_do_not_tell_of_is_not_read(s3: S3Store) -> None:
     store(s3, TABLE)
-    tables, before = WaferTableStore(s3), TABLE.contents
+    tables, before = WaferTableStore(s3, "secom"), TABLE.contents
     other = FRAME.assign(faulty=1 - FRAME["faulty"])
-    s3.put(s3.lake, TABLE_KEY, tables.encode(other))  # as by a run that was killed between the two writes
+    s3.put(s3.lake, table_key("secom"), tables.encode(other))  # as by a run that was killed between the two writes
     assert tables.latest() == before
     assert tables.read(before) is None
 
 
 def test_contents_whose_table_is_lost_are_those_of_no_table(s3: S3Store) -> None:
     store(s3, TABLE)
-    s3.delete(s3.lake, TABLE_KEY)
-    tables = WaferTableStore(s3)
+    s3.delete(s3.lake, table_key("secom"))
+    tables = WaferTableStore(s3, "secom")
     assert tables.read(tables.latest()) is None
-    s3.delete(s3.lake, CONTENTS_KEY)
+    s3.delete(s3.lake, "secom/training/wafer_table/merged.json")
     assert tables.latest() == TableContents()
 
 

@@ -10,8 +10,10 @@ from dagster._core.execution.api import create_execution_plan
 
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
-from schemas.loader import Feed, load_schema
+from schemas.lines import LineFeed
+from schemas.loader import load_schema
 from sensors.landing import landing_sensor
+from tests.feeds import TRAINING
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.keys import landing_key
@@ -20,8 +22,8 @@ from wafer_assets.settings import Settings
 
 Requested = Mapping[str, set[str | None]]
 
-INGESTED = ("training/validated_batches", "training/wafer_records")
-FOLLOWING = ("training/batch_ledger", "training/wafer_table")
+INGESTED = ("secom/training/validated_batches", "secom/training/wafer_records")
+FOLLOWING = ("secom/training/batch_ledger", "secom/training/wafer_table")
 
 BAD = b"Wafer,Sensor-1\nWafer-1,1\n"
 
@@ -37,19 +39,19 @@ class Flow:
         self.cursors: dict[str, str | None] = {}
         self.conditions = dg.evaluate_automation_conditions(self.defs, instance).cursor
 
-    def drop(self, files: Mapping[str, bytes], feed: Feed = "training") -> None:
+    def drop(self, files: Mapping[str, bytes], feed: LineFeed = TRAINING) -> None:
         for name, content in files.items():
             self.s3.put(self.s3.landing, landing_key(feed, name), content)
 
-    def tick(self, feed: Feed = "training") -> str:
+    def tick(self, feed: LineFeed = TRAINING) -> str:
         """Let the landing sensor look once; return what it says."""
-        name = f"land_{feed}_batches"
+        name = str(feed)
         context = dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursors.get(name),
             resources={"s3": self.s3, "wafers": self.store},
         )
-        sensor = landing_sensor(load_schema(feed), self.settings.automation, self.clock)
+        sensor = landing_sensor(load_schema(feed.kind), self.settings.automation, self.clock)
         result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         return str(result.skip_message)
@@ -68,7 +70,7 @@ class Flow:
         self,
         *assets: str,
         partitions: set[str | None] | None = None,
-        feed: Feed = "training",
+        feed: LineFeed = TRAINING,
         wafers: WaferStore | None = None,
     ) -> bool:
         """Materialize assets, as the daemon would, on another store if one is given."""
@@ -100,7 +102,7 @@ class Flow:
 
     def observations(self, batch: str) -> int:
         found = self.instance.fetch_observations(
-            dg.AssetRecordsFilter(dg.AssetKey(["training", "raw_batches"]), asset_partitions=[batch]), limit=10
+            dg.AssetRecordsFilter(dg.AssetKey(["secom", "training", "raw_batches"]), asset_partitions=[batch]), limit=10
         )
         return len(found.records)
 

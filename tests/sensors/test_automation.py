@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from schemas.loader import load_schema
+from tests.feeds import PREDICTION
 from tests.sensors.conftest import BAD, FOLLOWING, INGESTED, Flow
 from wafer_assets.domain.simulation import simulate_batches
 from wafer_assets.settings import Settings
@@ -24,7 +25,7 @@ def test_new_files_flow_to_records_ledger_and_table_and_then_all_is_calm(flow: F
     assert flow.evaluate() == {asset: {None} for asset in FOLLOWING}
     assert flow.run(*FOLLOWING)
     assert flow.evaluate() == {}
-    table = flow.instance.get_latest_materialization_event(dg.AssetKey(["training", "wafer_table"]))
+    table = flow.instance.get_latest_materialization_event(dg.AssetKey(["secom", "training", "wafer_table"]))
     assert table is not None
     assert table.asset_materialization is not None
     assert table.asset_materialization.metadata["dagster/row_count"].value == 24
@@ -39,7 +40,7 @@ def test_a_correction_flows_alone(flow: Flow, good: dict[str, bytes]) -> None:
     flow.evaluate()
     flow.drop({name: good[name].replace(b",-1", b",1")})
     flow.tick()
-    assert flow.evaluate()["training/wafer_records"] == {name}
+    assert flow.evaluate()["secom/training/wafer_records"] == {name}
 
 
 def test_missed_ticks_and_what_was_known_before_are_caught_up(settings: Settings, good: dict[str, bytes]) -> None:
@@ -48,7 +49,7 @@ def test_missed_ticks_and_what_was_known_before_are_caught_up(settings: Settings
         flow.drop(good)
         flow.tick()
         flow.conditions = None  # as if the daemon had never looked
-        assert flow.evaluate()["training/validated_batches"] == set(good)
+        assert flow.evaluate()["secom/training/validated_batches"] == set(good)
 
 
 def test_a_stream_that_never_pauses_does_not_starve_the_table(flow: Flow, good: dict[str, bytes]) -> None:
@@ -61,7 +62,7 @@ def test_a_stream_that_never_pauses_does_not_starve_the_table(flow: Flow, good: 
     # Another batch is being ingested whenever the conditions are looked at.
     flow.drop({second: good[second]})
     flow.tick()
-    flow.begin("training/wafer_records", {"dagster/partition": second})
+    flow.begin("secom/training/wafer_records", {"dagster/partition": second})
     assert FOLLOWING[0] not in flow.evaluate(start + timedelta(minutes=1))
     assert FOLLOWING[0] not in flow.evaluate(start + timedelta(minutes=8))
     assert FOLLOWING[0] in flow.evaluate(start + timedelta(minutes=10))
@@ -75,7 +76,7 @@ def test_an_update_while_the_table_is_made_is_not_lost(flow: Flow, good: dict[st
     assert flow.run(*INGESTED, partitions={first})
     assert flow.evaluate() == {asset: {None} for asset in FOLLOWING}
     # The table is begun; before it ends there are more records.
-    run = flow.begin("training/wafer_table", {})
+    run = flow.begin("secom/training/wafer_table", {})
     flow.drop({second: good[second]})
     flow.tick()
     flow.evaluate()
@@ -94,18 +95,18 @@ def test_an_update_while_the_table_is_made_is_not_lost(flow: Flow, good: dict[st
 def test_records_wait_for_the_first_champion_and_later_ones_score_what_comes_after(flow: Flow) -> None:
     batches = simulate_batches(2, 4, feed="prediction", schema=load_schema("prediction"), seed=6)
     files = {batch.name: batch.content for batch in batches}
-    predictions, champion = "prediction/predictions", dg.AssetMaterialization(["training", "champion"])
-    assets = ("prediction/validated_batches", "prediction/wafer_records")
-    flow.drop(files, "prediction")
-    flow.tick("prediction")
+    predictions, champion = "secom/prediction/predictions", dg.AssetMaterialization(["secom", "training", "champion"])
+    assets = ("secom/prediction/validated_batches", "secom/prediction/wafer_records")
+    flow.drop(files, PREDICTION)
+    flow.tick(PREDICTION)
     flow.evaluate()
-    assert flow.run(*assets, partitions=set(files), feed="prediction")
+    assert flow.run(*assets, partitions=set(files), feed=PREDICTION)
     assert predictions not in flow.evaluate()
     flow.instance.report_runless_asset_event(champion)
     assert flow.evaluate()[predictions] == set(files)
     for batch in files:
         flow.instance.report_runless_asset_event(
-            dg.AssetMaterialization(["prediction", "predictions"], partition=batch)
+            dg.AssetMaterialization(["secom", "prediction", "predictions"], partition=batch)
         )
     flow.instance.report_runless_asset_event(champion)
     assert predictions not in flow.evaluate()
@@ -129,18 +130,21 @@ class Scoring(Flow):
 
     def champion(self) -> None:
         """Tell of a decision on the champion, whatever it was."""
-        self.instance.report_runless_asset_event(dg.AssetMaterialization(["training", "champion"]))
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(["secom", "training", "champion"]))
 
     def ingest(self, files: Mapping[str, bytes]) -> None:
-        self.drop(files, "prediction")
-        self.tick("prediction")
+        self.drop(files, PREDICTION)
+        self.tick(PREDICTION)
         assert self.run(
-            "prediction/validated_batches", "prediction/wafer_records", partitions=set(files), feed="prediction"
+            "secom/prediction/validated_batches",
+            "secom/prediction/wafer_records",
+            partitions=set(files),
+            feed=PREDICTION,
         )
 
     def asked(self) -> set[str | None]:
         """Return the batches whose predictions are asked for now."""
-        key = dg.AssetKey(["prediction", "predictions"])
+        key = dg.AssetKey(["secom", "prediction", "predictions"])
         result = dg.evaluate_automation_conditions(
             self.defs,
             self.instance,
@@ -161,7 +165,7 @@ class Scoring(Flow):
         return found
 
     def score(self, batches: set[str | None]) -> bool:
-        return self.run("prediction/predictions", partitions=batches, feed="prediction")
+        return self.run("secom/prediction/predictions", partitions=batches, feed=PREDICTION)
 
 
 @pytest.mark.usefixtures("without_pauses")
@@ -216,7 +220,7 @@ def test_what_failed_for_another_reason_is_tried_again_with_growing_pauses(setti
         assert [time for time, _ in scoring.asked_within(hours=2)] == ["03 02:20", "03 03:20"]
 
         instance.report_runless_asset_event(
-            dg.AssetMaterialization(["prediction", "predictions"], partition=batch.name)
+            dg.AssetMaterialization(["secom", "prediction", "predictions"], partition=batch.name)
         )
         assert scoring.asked_within(hours=4) == []
 
@@ -233,10 +237,10 @@ def test_every_asset_has_a_named_condition(flow: Flow) -> None:
         sensor.name for sensor in flow.repository.sensor_defs if sensor.default_status == dg.DefaultSensorStatus.RUNNING
     ]
     assert {
-        "land_training_batches",
-        "land_prediction_batches",
-        "ingest_new_batches",
-        "follow_batches",
-        "score_new_records",
-        "retrain",
+        "secom__land_training_batches",
+        "secom__land_prediction_batches",
+        "secom__ingest_new_batches",
+        "secom__follow_batches",
+        "secom__score_new_records",
+        "secom__retrain",
     } <= set(running)

@@ -10,10 +10,14 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from resources.notifier import NotificationError, Notifier
-from schemas.loader import Feed
-from sensors.notifications import NOTIFICATION_SENSORS, notify_quarantine, notify_run_failure
+from schemas.lines import Line, LineFeed
+from sensors.notifications import notification_sensors, notify_quarantine, run_failure_sensor
+from tests.feeds import LINE, PREDICTION, TRAINING, line_like
 from tests.inbox import Inbox, open_inbox
+from wafer_assets.keys import feed_key
 from wafer_assets.settings import NotificationSettings
+
+notify_run_failure = run_failure_sensor({"secom": LINE})
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def break_down() -> None:
     fail()
 
 
-@dg.asset(key=["training", "breaks"], partitions_def=dg.StaticPartitionsDefinition(["a.csv", "b.csv"]))
+@dg.asset(key=["secom", "training", "breaks"], partitions_def=dg.StaticPartitionsDefinition(["a.csv", "b.csv"]))
 def breaks() -> None:
     raise ValueError("no wafers")
 
@@ -77,6 +81,7 @@ def tell(
     ended: dg.ExecuteInProcessResult | dg.DagsterEvent,
     notifier: Notifier,
     run_id: str = "",
+    sensor: dg.SensorDefinition = notify_run_failure,
 ) -> None:
     if isinstance(ended, dg.ExecuteInProcessResult):
         run_id = ended.run_id
@@ -86,7 +91,7 @@ def tell(
     with dg.build_run_status_sensor_context(
         "notify_run_failure", ended, instance, run, resources={"notifier": notifier}
     ) as context:
-        notify_run_failure(context)
+        sensor(context)
 
 
 def test_a_failed_run_is_told_with_its_innermost_error(inbox: Inbox, instance: dg.DagsterInstance) -> None:
@@ -113,7 +118,7 @@ def test_a_run_from_the_asset_graph_is_told_by_its_assets_and_partitions(
         instance=instance, asset_selection=[breaks.key], partition_key="b.csv", raise_on_error=False
     )
     tell(instance, result, notifier(inbox))
-    assert inbox.titles == ["Run failed: training/breaks"]
+    assert inbox.titles == ["Run failed: secom/training/breaks"]
     assert "\nPartition: b.csv\n" in inbox.bodies[0]
 
 
@@ -198,15 +203,120 @@ def test_what_fails_again_after_a_success_or_on_another_day_is_told_again(
     assert told == [True, False] * 3
 
 
+# Lines
+
+
+ETCH = line_like("etch", notify=("etch_team", "nobody_yet"))
+
+
+@dg.asset(key=["etch", "training", "breaks"])
+def etch_breaks() -> None:
+    raise ValueError("no wafers")
+
+
+@dg.job(name="etch__train")
+def etch_trains() -> None:
+    fail()
+
+
+class Platform:
+    """Two lines, of which one has a receiver of its own."""
+
+    def __init__(self, instance: dg.DagsterInstance, everybody: Inbox, etch: Inbox, max_per_hour: int = 20) -> None:
+        self.instance, self.lines = instance, {"secom": LINE, "etch": ETCH}
+        self.notifier = Notifier(
+            NotificationSettings(
+                urls=(SecretStr(everybody.url),),
+                receivers={"etch_team": SecretStr(etch.url)},
+                max_per_hour=max_per_hour,
+            )
+        )
+
+    def fail(self, asset: dg.AssetsDefinition | None = None, job: dg.JobDefinition = break_down) -> None:
+        """Let a run over an asset fail, or else one of a job."""
+        tell_of = run_failure_sensor(self.lines)
+        if asset is None:
+            config = broken_config("no wafers")
+            ended = job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
+        else:
+            implicit = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+            ended = implicit.execute_in_process(
+                instance=self.instance, asset_selection=[asset.key], raise_on_error=False
+            )
+        tell(self.instance, ended, self.notifier, sensor=tell_of)
+
+    def quarantine(self, line: Line) -> None:
+        """Let a file of a line be refused."""
+        feed = line.feed("training")
+        refuse(self.instance, "a.csv", {"bad_name": 1}, feed=feed)
+        Quarantine(self.instance, self.notifier, feed, line).tick()
+
+
+@pytest.fixture
+def etch_inbox() -> Iterator[Inbox]:
+    with open_inbox() as inbox:
+        yield inbox
+
+
+def test_what_happens_on_a_line_is_told_to_its_receivers_and_all_else_to_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    platform.fail(etch_breaks)
+    platform.fail(job=etch_trains)
+    platform.quarantine(ETCH)
+    assert etch_inbox.titles == [
+        "Run failed: etch/training/breaks",
+        "Run failed: etch__train",
+        "etch: 1 training file in quarantine",
+    ]
+    assert inbox.titles == []
+    platform.quarantine(LINE)
+    platform.fail()
+    assert inbox.titles == ["secom: 1 training file in quarantine", "Run failed: break_down"]
+    assert len(etch_inbox.titles) == 3
+
+
+def test_a_line_whose_receivers_have_no_address_tells_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    platform.lines["etch"] = line_like("etch", notify=("nobody_yet",))
+    platform.fail(etch_breaks)
+    assert inbox.titles == ["Run failed: etch/training/breaks"]
+    assert etch_inbox.titles == []
+
+
+def test_a_line_that_is_not_declared_any_more_tells_those_of_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox)
+    del platform.lines["etch"]
+    platform.fail(etch_breaks)
+    assert inbox.titles == ["Run failed: etch/training/breaks"]
+
+
+def test_a_line_that_floods_silences_no_other_line_and_not_the_platform(
+    inbox: Inbox, etch_inbox: Inbox, instance: dg.DagsterInstance
+) -> None:
+    platform = Platform(instance, inbox, etch_inbox, max_per_hour=1)
+    platform.fail(etch_breaks)
+    platform.fail(job=etch_trains)
+    assert etch_inbox.titles == ["Run failed: etch/training/breaks"], "one an hour"
+    platform.quarantine(LINE)
+    platform.fail()
+    assert inbox.titles == ["secom: 1 training file in quarantine", "Run failed: break_down"]
+
+
 # Quarantine
 
 
 def refuse(
-    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", feed: Feed = "training"
+    instance: dg.DagsterInstance, batch: str, reasons: Mapping[str, int], etag: str = "1", feed: LineFeed = TRAINING
 ) -> None:
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
-            dg.AssetKey([feed, "quarantined_batches"]),
+            feed_key(feed, "quarantined_batches"),
             partition=batch,
             metadata={"reason_counts": dg.MetadataValue.json(dict(reasons))},
             tags={"dagster/data_version": etag},
@@ -217,8 +327,10 @@ def refuse(
 class Quarantine:
     """The sensor of a feed, ticking as the daemon makes it: a tick that fails leaves the cursor."""
 
-    def __init__(self, instance: dg.DagsterInstance, notifier: Notifier, feed: Feed = "training") -> None:
-        self.sensor = notify_quarantine(feed)
+    def __init__(
+        self, instance: dg.DagsterInstance, notifier: Notifier, feed: LineFeed = TRAINING, line: Line = LINE
+    ) -> None:
+        self.sensor = notify_quarantine(line, feed)
         self.instance = instance
         self.notifier = notifier
         self.cursor: str | None = None
@@ -243,11 +355,11 @@ def test_a_refused_file_is_told_once(inbox: Inbox, instance: dg.DagsterInstance,
     refuse(instance, "a.csv", {"missing_column": 1, "not_a_number": 7})
     assert quarantine.tick().startswith("Told of 1 training file.")
     assert quarantine.tick() == "No file went to quarantine."
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
     assert inbox.bodies == [
         "a.csv: not_a_number (7), missing_column (1)\n"
-        "`wafer quarantine show <batch> --feed training` says what is wrong and what to do; "
-        "`wafer quarantine replay --feed training` checks files again."
+        "`wafer quarantine show <batch> --line secom --feed training` says what is wrong and what to do; "
+        "`wafer quarantine replay --line secom --feed training` checks files again."
     ]
 
 
@@ -257,7 +369,7 @@ def test_many_refused_files_are_told_in_one_message(
     for number in range(13):
         refuse(instance, f"{number}.csv", {"bad_name": 1})
     quarantine.tick()
-    assert inbox.titles == ["13 training files in quarantine"]
+    assert inbox.titles == ["secom: 13 training files in quarantine"]
     assert inbox.bodies[0].splitlines()[:-1] == [
         *(f"{number}.csv: bad_name (1)" for number in range(10)),
         "and 3 more",
@@ -267,12 +379,12 @@ def test_many_refused_files_are_told_in_one_message(
 def test_more_files_than_a_tick_reads_are_left_to_the_next(
     inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine
 ) -> None:
-    quarantine.sensor = notify_quarantine("training", 3)
+    quarantine.sensor = notify_quarantine(LINE, TRAINING, 3)
     for number in range(5):
         refuse(instance, f"{number}.csv", {"bad_name": 1})
     for _ in range(3):
         quarantine.tick()
-    assert inbox.titles == ["3 training files in quarantine", "2 training files in quarantine"]
+    assert inbox.titles == ["secom: 3 training files in quarantine", "secom: 2 training files in quarantine"]
 
 
 def test_the_same_file_refused_again_for_the_same_reasons_is_not_told(
@@ -284,7 +396,7 @@ def test_the_same_file_refused_again_for_the_same_reasons_is_not_told(
     refuse(instance, "a.csv", {"bad_name": 1})
     assert quarantine.tick() == "No file is new in quarantine. 1 were refused before for the same reasons."
     assert quarantine.tick() == "No file went to quarantine."
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
 
 
 def test_another_file_or_another_reason_is_told(
@@ -310,11 +422,11 @@ def test_a_file_that_changed_between_two_ticks_is_told_as_it_is_now(
 
 
 def test_lines_are_told_apart(inbox: Inbox, instance: dg.DagsterInstance, quarantine: Quarantine) -> None:
-    refuse(instance, "a.csv", {"bad_name": 1}, feed="prediction")
+    refuse(instance, "a.csv", {"bad_name": 1}, feed=PREDICTION)
     quarantine.tick()
     assert inbox.titles == []
-    Quarantine(instance, notifier(inbox), "prediction").tick()
-    assert inbox.titles == ["1 prediction file in quarantine"]
+    Quarantine(instance, notifier(inbox), PREDICTION).tick()
+    assert inbox.titles == ["secom: 1 prediction file in quarantine"]
 
 
 def test_what_could_not_be_sent_is_sent_by_a_later_tick(
@@ -327,7 +439,7 @@ def test_what_could_not_be_sent_is_sent_by_a_later_tick(
     inbox.status = 200
     refuse(instance, "b.csv", {"bad_name": 1})
     quarantine.tick()
-    assert inbox.titles == ["2 training files in quarantine"]
+    assert inbox.titles == ["secom: 2 training files in quarantine"]
 
 
 def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, instance: dg.DagsterInstance) -> None:
@@ -335,13 +447,14 @@ def test_a_broken_address_makes_the_others_hear_nothing_twice(inbox: Inbox, inst
     refuse(instance, "a.csv", {"bad_name": 1})
     for _ in range(2):
         quarantine.tick()
-    assert inbox.titles == ["1 training file in quarantine"]
+    assert inbox.titles == ["secom: 1 training file in quarantine"]
 
 
 def test_the_sensors_run_by_themselves() -> None:
-    assert [sensor.name for sensor in NOTIFICATION_SENSORS] == [
+    sensors = notification_sensors({"secom": LINE})
+    assert [sensor.name for sensor in sensors] == [
         "notify_run_failure",
-        "notify_training_quarantine",
-        "notify_prediction_quarantine",
+        "secom__notify_training_quarantine",
+        "secom__notify_prediction_quarantine",
     ]
-    assert {sensor.default_status for sensor in NOTIFICATION_SENSORS} == {dg.DefaultSensorStatus.RUNNING}
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}

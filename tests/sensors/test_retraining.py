@@ -7,7 +7,10 @@ import dagster as dg
 import pytest
 
 from jobs.training import TRAIN
+from schemas.lines import Line, Retraining
 from sensors.retraining import REASON, retraining_schedules, retraining_sensors
+from tests.feeds import LINE, line_like
+from wafer_assets.keys import name_of
 from wafer_assets.settings import RetrainingSettings
 
 SETTINGS = RetrainingSettings(min_new_wafers=500, cooldown_hours=24)
@@ -19,21 +22,23 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def rows(instance: dg.DagsterInstance, asset: str, count: int) -> None:
+def rows(instance: dg.DagsterInstance, asset: str, count: int, line: str = "secom") -> None:
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(["training", asset], metadata={"dagster/row_count": count})
+        dg.AssetMaterialization([line, "training", asset], metadata={"dagster/row_count": count})
     )
 
 
-def ask(instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS) -> dg.RunRequest | dg.SkipReason:
-    (sensor,) = retraining_sensors(settings)
+def ask(
+    instance: dg.DagsterInstance, settings: RetrainingSettings = SETTINGS, line: Line = LINE
+) -> dg.RunRequest | dg.SkipReason:
+    (sensor,) = retraining_sensors(line, settings)
     answer = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
 
 
 def trained(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
-    instance.add_run(dg.DagsterRun(TRAIN, run_id=str(uuid4()), status=status))
+    instance.add_run(dg.DagsterRun(name_of("secom", TRAIN), run_id=str(uuid4()), status=status))
 
 
 def test_enough_new_wafers_start_a_training_that_says_why(instance: dg.DagsterInstance) -> None:
@@ -67,7 +72,7 @@ def test_one_training_at_a_time(instance: dg.DagsterInstance) -> None:
 
 
 def test_a_schedule_trains_as_soon_as_one_wafer_is_new(instance: dg.DagsterInstance) -> None:
-    (schedule,) = retraining_schedules(RetrainingSettings(schedule="0 3 * * 1"))
+    (schedule,) = retraining_schedules(LINE, RetrainingSettings(schedule="0 3 * * 1"))
     context = dg.build_schedule_context(instance=instance)
     rows(instance, "wafer_table", 1_600)
     rows(instance, "features", 1_600)
@@ -77,8 +82,32 @@ def test_a_schedule_trains_as_soon_as_one_wafer_is_new(instance: dg.DagsterInsta
     assert request.tags[REASON].startswith("1 new labelled wafers")
 
 
+def test_a_line_with_a_rule_of_its_own_is_trained_by_that(instance: dg.DagsterInstance) -> None:
+    rows(instance, "wafer_table", 400)
+    eager = line_like("secom", retraining=Retraining(min_new_wafers=300, cooldown_hours=48))
+    assert isinstance(ask(instance), dg.SkipReason)
+    assert isinstance(ask(instance, line=eager), dg.RunRequest)
+    trained(instance, dg.DagsterRunStatus.SUCCESS)
+    assert "48 h are wanted" in str(ask(instance, line=eager).skip_message)
+    assert retraining_sensors(eager, RetrainingSettings(enabled=False)) == []
+
+
+def test_lines_are_trained_each_by_its_own_wafers_and_trainings(instance: dg.DagsterInstance) -> None:
+    etch = line_like("etch")
+    rows(instance, "wafer_table", 1_600)
+    trained(instance, dg.DagsterRunStatus.STARTED)
+    assert "under way" in str(ask(instance).skip_message)
+    assert "0 new labelled wafers" in str(ask(instance, line=etch).skip_message)
+    rows(instance, "wafer_table", 700, line="etch")
+    (sensor,) = retraining_sensors(etch, SETTINGS)
+    assert (sensor.name, sensor.job_name) == ("etch__retrain", "etch__train")
+    answer = ask(instance, line=etch)
+    assert isinstance(answer, dg.RunRequest)
+    assert answer.tags[REASON] == "700 new labelled wafers, no training before"
+
+
 def test_one_setting_turns_it_off() -> None:
     off = RetrainingSettings(enabled=False, schedule="0 3 * * 1")
-    assert retraining_sensors(off) == []
-    assert retraining_schedules(off) == []
-    assert retraining_schedules(RetrainingSettings()) == []
+    assert retraining_sensors(LINE, off) == []
+    assert retraining_schedules(LINE, off) == []
+    assert retraining_schedules(LINE, RetrainingSettings()) == []

@@ -6,8 +6,17 @@ import pytest
 
 from resources.local_services import LocalServices, ServiceError
 from wafer_assets.cli.instance import dagster_home
-from wafer_assets.settings import Settings, layout, load_settings
-from wafer_assets.settings.layout import LAYOUT, LAYOUT_FILE, StateLayoutError, make_ready, require_layout
+from wafer_assets.settings import Settings, load_settings
+from wafer_assets.settings.layout import (
+    LAYOUT,
+    LAYOUT_FILE,
+    StateLayoutError,
+    begin_upgrade,
+    end_upgrade,
+    make_ready,
+    require_layout,
+    require_upgraded,
+)
 
 
 @pytest.fixture
@@ -52,46 +61,37 @@ def test_the_home_of_dagster_and_the_services_mark_their_folder(state_dir: Path,
         assert (folder / LAYOUT_FILE).read_text() == f"{LAYOUT}\n"
 
 
-def test_a_folder_from_before_there_were_marks_has_the_first_layout_and_says_so_from_then_on(state_dir: Path) -> None:
+def test_an_unmarked_folder_is_not_taken_for_one_of_this_version(state_dir: Path) -> None:
     written_by("1", state_dir)
     (state_dir / LAYOUT_FILE).unlink()
-    before = contents(state_dir)
-    require_layout(state_dir)
-    assert contents(state_dir) == before, "only who writes there marks it"
-    dagster_home(Settings(state_dir=state_dir))
-    assert (state_dir / LAYOUT_FILE).read_text() == "1\n"
-
-
-def test_a_later_version_does_not_take_an_unmarked_folder_for_its_own(
-    state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written_by("1", state_dir)
-    (state_dir / LAYOUT_FILE).unlink()
-    monkeypatch.setattr(layout, "LAYOUT", 2)
     before = contents(state_dir)
     with pytest.raises(StateLayoutError, match="has layout 1, and this version of the platform works with layout 2"):
         make_ready(state_dir)
     assert contents(state_dir) == before
 
 
+@pytest.mark.parametrize(
+    ("mark", "remedy"),
+    [
+        ("1\n", "`wafer services upgrade` brings it up to date"),
+        ("3\n", "Use the version of the platform that wrote it"),
+    ],
+)
 def test_an_older_and_a_newer_folder_are_named_with_the_remedy_and_left_alone(
-    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+    state_dir: Path, mark: str, remedy: str
 ) -> None:
-    monkeypatch.setattr(layout, "LAYOUT", 3)
-    written_by("2\n", state_dir)
+    written_by(mark, state_dir)
     settings = Settings(state_dir=state_dir)
-    for mark in ("2\n", "4\n"):
-        (state_dir / LAYOUT_FILE).write_text(mark)
-        before = contents(state_dir)
-        for use in (load_settings, lambda: LocalServices(settings), lambda: dagster_home(settings)):
-            with pytest.raises(StateLayoutError) as error:
-                use()
-            assert error.value.code == "state_layout"
-            assert str(error.value) == (
-                f"The state folder {state_dir} has layout {mark.strip()}, and this version of the platform works with "
-                "layout 3. Use the version of the platform that wrote it, or set WAFER_STATE_DIR to another folder."
-            )
-        assert contents(state_dir) == before
+    before = contents(state_dir)
+    for use in (load_settings, lambda: LocalServices(settings), lambda: dagster_home(settings)):
+        with pytest.raises(StateLayoutError) as error:
+            use()
+        assert error.value.code == "state_layout"
+        assert str(error.value) == (
+            f"The state folder {state_dir} has layout {mark.strip()}, and this version of the platform works with "
+            f"layout {LAYOUT}. {remedy}, or set WAFER_STATE_DIR to another folder."
+        )
+    assert contents(state_dir) == before
 
 
 @pytest.mark.parametrize("mark", ["", "one\n", "0", "-1", "1.5", "1\n2\n", "9" * 5_000, "\x00"])
@@ -112,21 +112,17 @@ def test_a_folder_in_place_of_the_mark_is_a_damaged_mark(state_dir: Path) -> Non
         require_layout(state_dir)
 
 
-def test_a_move_takes_a_folder_from_layout_to_layout(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_begins_with_a_mark_and_ends_without(state_dir: Path) -> None:
+    assert not begin_upgrade(state_dir), "there is nothing yet"
     written_by("1\n", state_dir)
-    done: list[str] = []
-    monkeypatch.setattr(layout, "LAYOUT", 3)
-    monkeypatch.setitem(layout.MOVES, 2, lambda folder: done.append((folder / LAYOUT_FILE).read_text()))
-    before = contents(state_dir)
-    with pytest.raises(StateLayoutError, match="layout 1"):
-        require_layout(state_dir)
-    assert contents(state_dir) == before, "nothing is moved halfway"
-    monkeypatch.setitem(layout.MOVES, 1, lambda folder: done.append((folder / LAYOUT_FILE).read_text()))
+    assert begin_upgrade(state_dir)
     require_layout(state_dir)
-    assert done == ["1\n", "2\n"]
-    assert (state_dir / LAYOUT_FILE).read_text() == "3\n"
-    require_layout(state_dir)
-    assert len(done) == 2
+    with pytest.raises(StateLayoutError, match="`wafer services upgrade` goes on with it"):
+        require_upgraded(state_dir)
+    assert begin_upgrade(state_dir), "it was cut short"
+    end_upgrade(state_dir)
+    require_upgraded(state_dir)
+    assert not begin_upgrade(state_dir)
 
 
 def test_production_has_no_state_folder_to_ask(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

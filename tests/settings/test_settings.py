@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from wafer_assets.settings import SERVICES_FILE, SERVICES_LOCK, load_settings
+from wafer_assets.settings.layout import make_ready
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def left_behind(state_dir: Path) -> Path:
     """What a crash leaves: the file, and a lock that nobody holds."""
+    make_ready(state_dir)
     lock = state_dir / SERVICES_LOCK
     lock.touch()
     (state_dir / SERVICES_FILE).write_text(

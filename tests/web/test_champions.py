@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
-from tests.web.wafers import small_bundle
+from tests.web.wafers import SCHEMA, small_bundle
 from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import Bundle
 from wafer_assets.web.champions import Champions, SharedFolder, await_workers, shared_folder
@@ -23,7 +23,7 @@ def test_a_worker_answers_with_what_was_switched_to_and_not_with_what_was_offere
     leader = SharedFolder(tmp_path)
     leader.offer(3, content)
     leader.switch()
-    worker = Champions(SharedFolder(tmp_path))
+    worker = Champions(SharedFolder(tmp_path), SCHEMA)
     assert worker.current().version == 3
     assert leader.have_loaded(3) == 1
 
@@ -41,7 +41,7 @@ def test_a_worker_that_starts_late_answers_with_the_current_one(content: bytes, 
     leader.switch()
     (tmp_path / f"loaded-{2**22 + 1}").write_text("1")  # of a process that is gone
     assert leader.have_loaded(1) == 0
-    late = Champions(leader)
+    late = Champions(leader, SCHEMA)
     leader.offer(2, content)
     leader.switch()  # before it has loaded it
     assert late.current().version == 2

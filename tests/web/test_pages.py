@@ -17,17 +17,17 @@ def with_pages_at(settings: Settings, port: int) -> Settings:
 def test_a_link_leads_to_the_report_and_to_nothing_else(settings: Settings) -> None:
     settings = with_pages_at(settings, free_port())
     s3 = S3Store(settings)
-    s3.put(s3.lake, "prediction/reports/wafer 1.html", b"<html>report</html>")
-    s3.put(s3.lake, "prediction/predictions/wafer_1.csv", b"not a page")
+    s3.put(s3.lake, "secom/prediction/reports/wafer 1.html", b"<html>report</html>")
+    s3.put(s3.lake, "secom/prediction/predictions/wafer_1.csv", b"not a page")
     with served(settings) as address:
         assert address is not None
-        found = requests.get(s3.page_url("prediction/reports/wafer 1.html"), timeout=10)
+        found = requests.get(s3.page_url("secom/prediction/reports/wafer 1.html"), timeout=10)
         assert (found.status_code, found.content) == (200, b"<html>report</html>")
         assert "default-src 'none'" in found.headers["content-security-policy"]
         for path in (
-            "prediction/predictions/wafer_1.csv",
-            "prediction/reports/none.html",
-            "prediction/reports/%2e%2e/x",
+            "secom/prediction/predictions/wafer_1.csv",
+            "secom/prediction/reports/none.html",
+            "secom/prediction/reports/%2e%2e/x",
         ):
             assert requests.get(f"{address}/{path}", timeout=10).status_code == 404
 

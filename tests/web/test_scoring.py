@@ -20,14 +20,14 @@ import requests
 from resources.local_services import free_port
 from tests.waiting import wait_until
 from tests.web.test_guard import serving
-from tests.web.wafers import CSV, FORMATS, JSON, VERSION, WAFERS, csv, expected, records, split
+from tests.web.wafers import CSV, FORMATS, JSON, SCHEMA, VERSION, WAFERS, csv, expected, records, split
 from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import Bundle
 from wafer_assets.web import scoring
 from wafer_assets.web.champions import Champions, SharedFolder
 from wafer_assets.web.formats import MAX_BYTES
 from wafer_assets.web.guard import origins_of
-from wafer_assets.web.scoring import VERSION_HEADER, scoring_app
+from wafer_assets.web.scoring import VERSION_HEADER, Served, scoring_app
 from wafer_assets.web.scoring_server import command, environment, prepare
 from wafer_assets.web.served_bundle import ServedBundle
 
@@ -38,13 +38,13 @@ MORE_MB = 200
 @pytest.fixture(scope="module")
 def folder(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> SharedFolder:
     folder = SharedFolder(tmp_path_factory.mktemp("served"))
-    prepare(folder, VERSION, dump(bundle), [])
+    prepare(folder, Served(line="secom", origins=[]), VERSION, dump(bundle))
     return folder
 
 
 @pytest.fixture(scope="module")
 def champions(folder: SharedFolder) -> Champions:
-    return Champions(folder)
+    return Champions(folder, SCHEMA)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_failure_is_answered_to_the_one_request_that_it_is_of(bundle: Bundle, 
     class Breaking(Champions):
         def __init__(self) -> None:
             self.folder = folder
-            self.served = ServedBundle(replace(bundle, model=model), VERSION)
+            self.served = ServedBundle(replace(bundle, model=model), VERSION, SCHEMA)
 
         def current(self) -> ServedBundle:
             time.sleep(0.2)  # until others wait
@@ -192,7 +192,8 @@ def test_foreign_hosts_and_pages_score_nothing(port: int) -> None:
 def worker(folder: SharedFolder, workers: int = 1) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run workers as the server does; yield their port and process."""
     port = free_port()
-    (folder.path / scoring.ORIGINS_FILE).write_text(json.dumps(origins_of("127.0.0.1", port)))
+    served = Served(line="secom", origins=origins_of("127.0.0.1", port))
+    (folder.path / scoring.SERVED_FILE).write_text(served.model_dump_json())
     process = subprocess.Popen(command(port, workers), env=environment(folder.path), start_new_session=True)
     try:
         wait_until(lambda: process.poll() is not None or is_alive(port), 60)

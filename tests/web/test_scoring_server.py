@@ -17,7 +17,7 @@ from dagster import DagsterRun
 
 from resources.champion import NoChampionError
 from resources.local_services import free_port
-from resources.mlflow import CHAMPION, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from resources.s3 import S3Store
 from tests.conftest import environment_of, use
 from tests.shell import WAFER, call
@@ -29,11 +29,11 @@ from wafer_assets.domain.persistence import dump
 from wafer_assets.domain.scoring import Bundle
 from wafer_assets.settings import Settings
 from wafer_assets.web.champions import shared_folder
-from wafer_assets.web.scoring import VERSION_HEADER
+from wafer_assets.web.scoring import VERSION_HEADER, Served
 from wafer_assets.web.scoring_server import Follower, check, checked_champion, prepare
 
 
-def register(tracking: Tracking, bundle: Bundle) -> BundleVersion:
+def register(tracking: LineTracking, bundle: Bundle) -> BundleVersion:
     with tracking.run(DagsterRun(job_name="train", run_id=str(uuid4()))) as run:
         return tracking.register_bundle(
             run, dump(bundle), sensors=SCHEMA.sensors, optional=SCHEMA.optional_columns, tags={}
@@ -64,7 +64,7 @@ def serving(settings: Settings, log: Path) -> Iterator[int]:
 def test_the_champion_is_followed_without_a_restart_by_all_workers_together(
     platform_settings: Settings, bundle: Bundle, tmp_path: Path
 ) -> None:
-    tracking, log, second = Tracking(platform_settings), tmp_path / "log", small_bundle(seed=1)
+    tracking, log, second = LineTracking(platform_settings, "secom"), tmp_path / "log", small_bundle(seed=1)
     with pytest.raises(NoChampionError, match="wafer train"):
         checked_champion(tracking)
     one, two = register(tracking, bundle), register(tracking, second)
@@ -104,11 +104,11 @@ def test_the_champion_is_followed_without_a_restart_by_all_workers_together(
 
 
 def test_a_champion_that_cannot_be_used_is_not_followed(platform_settings: Settings, bundle: Bundle) -> None:
-    tracking, said = Tracking(platform_settings), []
+    tracking, said = LineTracking(platform_settings, "secom"), []
     good, bad = register(tracking, bundle), register(tracking, small_bundle(seed=1))
     exchange_bundle(tracking, S3Store(platform_settings), bad, b"something else")
     with shared_folder() as folder:
-        prepare(folder, good.version, check(tracking, good).content, [])
+        prepare(folder, Served(line="secom", origins=[]), good.version, check(tracking, good).content)
         follower = Follower(tracking, folder, 1, said.append)
         tracking.set_alias(CHAMPION, bad)
         for _ in range(2):
@@ -125,7 +125,7 @@ def test_without_a_usable_champion_it_ends_with_the_reason(
 ) -> None:
     use(platform_settings, monkeypatch)
     monkeypatch.setenv("WAFER_ENVIRONMENT", "production")
-    tracking = Tracking(platform_settings)
+    tracking = LineTracking(platform_settings, "secom")
     version = register(tracking, bundle)
     tracking.set_alias(CHAMPION, version)
     exchange_bundle(tracking, S3Store(platform_settings), version, dump(bundle)[:5_000])

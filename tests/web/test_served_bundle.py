@@ -18,7 +18,7 @@ from wafer_assets.web.served_bundle import ServedBundle
 
 @pytest.fixture(scope="module")
 def served(bundle: Bundle) -> ServedBundle:
-    return ServedBundle(bundle, VERSION)
+    return ServedBundle(bundle, VERSION, SCHEMA)
 
 
 def post(served: ServedBundle, body: bytes, content_type: str) -> tuple[int, Any]:

@@ -14,8 +14,9 @@ import dagster as dg
 
 from resources.mongo import BatchFailure, BatchManifest, WaferStore
 from resources.s3 import ObjectNotFoundError, S3Store
-from schemas.loader import BatchSchema, Feed
-from wafer_assets.assets.common import OWNERS, STORE_RETRIES
+from schemas.lines import Feed, Line, LineFeed
+from schemas.loader import BatchSchema
+from wafer_assets.assets.common import STORE_RETRIES, group, owners
 from wafer_assets.automation import follows_batches, new_batches
 from wafer_assets.checks.contract import (
     batch_check_evaluation,
@@ -23,26 +24,27 @@ from wafer_assets.checks.contract import (
     ledger_check_results,
     reasons_table,
 )
-from wafer_assets.keys import DATA_VERSION, feed_key, quarantine_folder, validated_key
+from wafer_assets.keys import DATA_VERSION, feed_key, name_of, quarantine_folder, validated_key
 from wafer_assets.operations.ingestion import CODE_VERSION, BatchOutcome, ingest_batches, ingestion_version
-from wafer_assets.partitions import BATCHES
+from wafer_assets.partitions import batches_of
 
 PROGRESS_EVERY = 10  # batches; every message is a write to the event log
 
 
-def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    """Build the ingestion assets of the feed whose files `schema` describes."""
-    feed, ledger = schema.feed, feed_key(schema.feed, "batch_ledger")
+def batch_assets(line: Line, kind: Feed) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+    """Build the ingestion assets of a feed of a line."""
+    schema, feed = BatchSchema.of(line, kind), line.feed(kind)
+    ledger = feed_key(feed, "batch_ledger")
 
     @dg.multi_asset(
-        name=f"ingest_{feed}_batches",
-        specs=_ingested_specs(schema),
+        name=name_of(line.name, f"ingest_{kind}_batches"),
+        specs=_ingested_specs(line, schema),
         check_specs=contract_check_specs(feed),
         can_subset=True,
         backfill_policy=dg.BackfillPolicy.single_run(),
         retry_policy=STORE_RETRIES,
         # Where pools are limited, two versions of one file never go through at the same time.
-        pool=f"{feed}_ingestion",
+        pool=name_of(line.name, f"{kind}_ingestion"),
     )
     def ingest(
         context: dg.AssetExecutionContext,
@@ -55,7 +57,7 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         failures: dict[str, Exception] = {}
         for number, (batch, outcome) in enumerate(ingest_batches(schema, batches, s3, wafers), 1):
             if isinstance(outcome, BatchOutcome):
-                yield from _materializations(outcome, s3)
+                yield from _materializations(feed, outcome, s3)
                 yield batch_check_evaluation(feed, batch, outcome.reasons)
                 if number % PROGRESS_EVERY == 0 or number == len(batches):
                     context.log.info(f"{number} of {len(batches)} batches")
@@ -73,13 +75,14 @@ def batch_assets(schema: BatchSchema) -> list[dg.AssetSpec | dg.AssetsDefinition
         if failures:
             raise dg.Failure(_without_outcome(failures, len(batches)), allow_retries=False)
 
-    return [*_reported_specs(feed), ingest]
+    return [*_reported_specs(line, feed), ingest]
 
 
-def _reported_specs(feed: Feed) -> list[dg.AssetSpec]:
+def _reported_specs(line: Line, feed: LineFeed) -> list[dg.AssetSpec]:
     """Return the assets that nobody materializes."""
     return [
         _batch_spec(
+            line,
             feed,
             "raw_batches",
             "A batch file as the partner dropped it into the landing bucket.",
@@ -87,6 +90,7 @@ def _reported_specs(feed: Feed) -> list[dg.AssetSpec]:
         ),
         # Validation reports a refusal, so that the partitions are just the refused files.
         _batch_spec(
+            line,
             feed,
             "quarantined_batches",
             "A refused batch file, kept as it came, with every reason: code, row, column, what was found and what to "
@@ -97,9 +101,9 @@ def _reported_specs(feed: Feed) -> list[dg.AssetSpec]:
     ]
 
 
-def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
+def _ingested_specs(line: Line, schema: BatchSchema) -> list[dg.AssetSpec]:
     """Return the assets that the ingestion step makes."""
-    feed = schema.feed
+    feed = schema.line_feed
     columns = f"`wafer`, the sensors in schema order{', `faulty`' if schema.label else ''}"
     ingested = {
         # Every batch has an event of its own, but one output would mark all batches of a range at once.
@@ -109,6 +113,7 @@ def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
     }
     return [
         _batch_spec(
+            line,
             feed,
             "validated_batches",
             f"The verdict on a batch file; an accepted one is normalised to {columns}, a CSV file per batch.",
@@ -117,6 +122,7 @@ def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
             **ingested,
         ),
         _batch_spec(
+            line,
             feed,
             "wafer_records",
             "The wafers of a batch in MongoDB, a document each; a refused batch has none.",
@@ -128,23 +134,23 @@ def _ingested_specs(schema: BatchSchema) -> list[dg.AssetSpec]:
             feed_key(feed, "batch_ledger"),
             deps=[feed_key(feed, "wafer_records"), feed_key(feed, "quarantined_batches")],
             description="What became of every batch: received = accepted + quarantined.",
-            group_name="ingestion",
-            owners=OWNERS,
             kinds={"mongodb"},
             code_version=CODE_VERSION,
             automation_condition=follows_batches(feed_key(feed, "wafer_table") if schema.label else None),
+            group_name=group(line, "ingestion"),
+            owners=owners(line),
         ),
     ]
 
 
-def _batch_spec(feed: Feed, name: str, description: str, **attributes: Any) -> dg.AssetSpec:
+def _batch_spec(line: Line, feed: LineFeed, name: str, description: str, **attributes: Any) -> dg.AssetSpec:
     """Return an asset with a partition per batch file."""
     return dg.AssetSpec(
         feed_key(feed, name),
         description=description,
-        group_name="ingestion",
-        owners=OWNERS,
-        partitions_def=BATCHES[feed],
+        partitions_def=batches_of(feed),
+        group_name=group(line, "ingestion"),
+        owners=owners(line),
         **attributes,
     )
 
@@ -162,13 +168,13 @@ def _without_outcome(failures: Mapping[str, Exception], of: int) -> str:
     return "\n".join(lines)
 
 
-def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMaterialization]:
+def _materializations(feed: LineFeed, outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMaterialization]:
     """Yield what each asset holds of the batch now."""
     manifest, reasons = outcome.manifest, outcome.reasons
 
     def event(asset: str, version: str, metadata: dict[str, Any]) -> dg.AssetMaterialization:
         return dg.AssetMaterialization(
-            feed_key(manifest.feed, asset),
+            feed_key(feed, asset),
             partition=manifest.batch,
             metadata={"status": manifest.status, **metadata},
             tags={DATA_VERSION: version},
@@ -181,7 +187,7 @@ def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMa
             "reasons": reasons_table(reasons),
             "reason_counts": dg.MetadataValue.json(Counter(reason.code for reason in reasons)),
         }
-        uri = dg.MetadataValue.path(lake + quarantine_folder(manifest.feed, manifest.batch))
+        uri = dg.MetadataValue.path(lake + quarantine_folder(feed, manifest.batch))
         yield event("quarantined_batches", manifest.etag, {"uri": uri, "size_bytes": manifest.size, **refusal})
         yield event("validated_batches", f"quarantined {manifest.etag}", {**counts, **refusal})
         yield event("wafer_records", "quarantined", counts)
@@ -192,7 +198,7 @@ def _materializations(outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMa
         "validated_batches",
         manifest.sha256,
         {
-            "uri": dg.MetadataValue.path(lake + validated_key(manifest.feed, manifest.batch)),
+            "uri": dg.MetadataValue.path(lake + validated_key(feed, manifest.batch)),
             "sha256": manifest.sha256,
             **counts,
         },

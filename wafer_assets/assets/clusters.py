@@ -7,101 +7,129 @@ import dagster as dg
 import pandas as pd
 
 from resources.mlflow import Tracking
-from resources.model_config import FaultModelConfig
-from resources.trainings import POOL
-from wafer_assets.assets.common import OWNERS, Elbow, image, training_input
-from wafer_assets.keys import training_key
-
-
-@dg.asset(
-    key=training_key("elbow"),
-    ins={"features": training_input("features")},
-    description="Inertia of KMeans per number of clusters, and the number chosen where the curve bends.",
-    group_name="clustering",
-    owners=OWNERS,
-    kinds={"scikitlearn"},
-    code_version="1",
-    pool=POOL,
-    io_manager_key="objects",
+from resources.trainings import training_pool
+from schemas.lines import Line
+from wafer_assets.assets.common import (
+    Elbow,
+    group,
+    hyperparameters,
+    image,
+    owners,
+    training_input,
+    with_hyperparameters,
 )
-def elbow(
-    context: dg.AssetExecutionContext,
-    features: pd.DataFrame,
-    model: FaultModelConfig,
-    tracking: dg.ResourceParam[Tracking],
-) -> dg.Output[Elbow]:
-    """Choose the number of clusters."""
-    from wafer_assets.domain import plots
-    from wafer_assets.domain.training import find_elbow
+from wafer_assets.keys import name_of, training_key
 
-    curve = find_elbow(features, model.values)
-    plot = plots.elbow(curve.ks, curve.inertias, curve.k, is_knee=curve.is_knee)
-    with tracking.run(context.run) as run:
-        run.log_bytes("plots/elbow.png", plot)
-    return dg.Output(
-        curve,
-        metadata={
-            "k": curve.k,
-            "is_knee": curve.is_knee,
-            "inertia": dg.MetadataValue.json(dict(zip(map(str, curve.ks), curve.inertias, strict=True))),
-            "plot": image(plot),
-        },
+
+def elbow_asset(line: Line) -> dg.AssetsDefinition:
+    """Build the asset that says how many clusters a line has."""
+
+    @dg.asset(
+        key=training_key(line.name, "elbow"),
+        ins={"features": training_input(line, "features")},
+        description="Inertia of KMeans per number of clusters, and the number chosen where the curve bends.",
+        kinds={"scikitlearn"},
+        code_version="1",
+        io_manager_key=name_of(line.name, "objects"),
+        group_name=group(line, "clustering"),
+        owners=owners(line),
+        pool=training_pool(line.name),
+        required_resource_keys=with_hyperparameters(line, "tracking"),
     )
+    def elbow(context: dg.AssetExecutionContext, features: pd.DataFrame) -> dg.Output[Elbow]:
+        """Choose the number of clusters."""
+        from wafer_assets.domain import plots
+        from wafer_assets.domain.training import find_elbow
+
+        tracking: Tracking = context.resources.tracking
+        curve = find_elbow(features, hyperparameters(context, line))
+        plot = plots.elbow(curve.ks, curve.inertias, curve.k, is_knee=curve.is_knee)
+        with tracking.of(line.name).run(context.run) as run:
+            run.log_bytes("plots/elbow.png", plot)
+        return dg.Output(
+            curve,
+            metadata={
+                "k": curve.k,
+                "is_knee": curve.is_knee,
+                "inertia": dg.MetadataValue.json(dict(zip(map(str, curve.ks), curve.inertias, strict=True))),
+                "plot": image(plot),
+            },
+        )
+
+    return elbow
 
 
-@dg.multi_asset(
-    name="cluster_wafers",
-    ins={
-        "table": training_input("wafer_table"),
-        "features": training_input("features"),
-        "elbow": training_input("elbow"),
-    },
-    outs={
+def clusters_asset(line: Line) -> dg.AssetsDefinition:
+    """Build the step that finds a line's clusters and labels its wafers."""
+
+    @dg.multi_asset(
+        name=name_of(line.name, "cluster_wafers"),
+        ins={name: training_input(line, asset) for name, asset in _INPUTS.items()},
+        outs=_outs(line),
+        pool=training_pool(line.name),
+        required_resource_keys=with_hyperparameters(line, "tracking"),
+    )
+    def cluster_wafers(
+        context: dg.AssetExecutionContext,
+        table: pd.DataFrame,
+        features: pd.DataFrame,
+        elbow: Elbow,
+    ) -> Iterator[dg.Output[Any]]:
+        """Fit the clusterer and label the training wafers."""
+        from wafer_assets.domain.training import fit_clusterer
+
+        tracking: Tracking = context.resources.tracking
+        config = hyperparameters(context, line)
+        clusterer = fit_clusterer(features, config.k or elbow.k, config)
+        yield dg.Output(
+            clusterer,
+            "clusterer",
+            metadata={
+                "k": len(clusterer.centers_),
+                "chosen_by": "config" if config.k else "elbow",
+                "explained_variance": clusterer.explained_,
+            },
+        )
+        labels, plot = _labelled(table, features, clusterer)
+        with tracking.of(line.name).run(context.run) as run:
+            run.log_bytes("plots/clusters.png", plot)
+            run.log_params({"clusters": len(clusterer.centers_)})
+        yield dg.Output(labels, "labels", metadata={"clusters": _sizes(labels), "map": image(plot)})
+
+    return cluster_wafers
+
+
+_INPUTS = {"table": "wafer_table", "features": "features", "elbow": "elbow"}
+
+
+def _outs(line: Line) -> dict[str, dg.AssetOut]:
+    return {
         "clusterer": dg.AssetOut(
-            key=training_key("clusterer"),
+            key=training_key(line.name, "clusterer"),
             description="The fitted clusterer: principal components of the scaled sensors, then KMeans.",
-            group_name="clustering",
-            owners=OWNERS,
             kinds={"scikitlearn"},
             code_version="1",
-            io_manager_key="objects",
+            io_manager_key=name_of(line.name, "objects"),
+            group_name=group(line, "clustering"),
+            owners=owners(line),
         ),
         "labels": dg.AssetOut(
-            key=training_key("cluster_labels"),
+            key=training_key(line.name, "cluster_labels"),
             description="Each training wafer's outcome, cluster and place on the first two principal components.",
-            group_name="clustering",
-            owners=OWNERS,
             kinds={"pandas", "parquet"},
             code_version="1",
-            io_manager_key="frames",
+            io_manager_key=name_of(line.name, "frames"),
+            group_name=group(line, "clustering"),
+            owners=owners(line),
         ),
-    },
-    pool=POOL,
-)
-def cluster_wafers(
-    context: dg.AssetExecutionContext,
-    table: pd.DataFrame,
-    features: pd.DataFrame,
-    elbow: Elbow,
-    model: FaultModelConfig,
-    tracking: dg.ResourceParam[Tracking],
-) -> Iterator[dg.Output[Any]]:
-    """Fit the clusterer and label the training wafers."""
+    }
+
+
+def _labelled(table: pd.DataFrame, features: pd.DataFrame, clusterer: Any) -> tuple[pd.DataFrame, bytes]:
+    """Return each wafer's outcome, cluster and place, and the map (PNG) of them."""
     from wafer_assets.domain import plots
     from wafer_assets.domain.clustering import plane
-    from wafer_assets.domain.training import fit_clusterer
 
-    config = model.values
-    clusterer = fit_clusterer(features, config.k or elbow.k, config)
-    yield dg.Output(
-        clusterer,
-        "clusterer",
-        metadata={
-            "k": len(clusterer.centers_),
-            "chosen_by": "config" if config.k else "elbow",
-            "explained_variance": clusterer.explained_,
-        },
-    )
     clusters, coordinates = clusterer.predict(features), plane(clusterer.coordinates(features))
     labels = pd.DataFrame(
         {
@@ -112,21 +140,14 @@ def cluster_wafers(
             "pc2": coordinates[:, 1],
         }
     )
-    sizes = table["faulty"].groupby(clusters).agg(["size", "sum"])
-    plot = plots.clusters(coordinates.astype("float64"), clusters, table["faulty"].to_numpy())
-    with tracking.run(context.run) as run:
-        run.log_bytes("plots/clusters.png", plot)
-        run.log_params({"clusters": len(clusterer.centers_)})
-    yield dg.Output(
-        labels,
-        "labels",
-        metadata={
-            "clusters": dg.MetadataValue.table(
-                [
-                    dg.TableRecord({"cluster": int(cluster), "wafers": int(wafers), "faulty_wafers": int(faults)})
-                    for cluster, wafers, faults in sizes.itertuples()
-                ]
-            ),
-            "map": image(plot),
-        },
+    return labels, plots.clusters(coordinates.astype("float64"), clusters, table["faulty"].to_numpy())
+
+
+def _sizes(labels: pd.DataFrame) -> dg.TableMetadataValue:
+    sizes = labels["faulty"].groupby(labels["cluster"].to_numpy()).agg(["size", "sum"])
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({"cluster": int(cluster), "wafers": int(wafers), "faulty_wafers": int(faults)})
+            for cluster, wafers, faults in sizes.itertuples()
+        ]
     )

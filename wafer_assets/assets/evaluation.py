@@ -7,73 +7,78 @@ import dagster as dg
 import pandas as pd
 
 from resources.mlflow import Tracking
-from resources.model_config import EvaluationConfig, FaultModelConfig
-from resources.trainings import POOL
-from wafer_assets.assets.common import OWNERS, image, training_input
-from wafer_assets.checks.models import QUALITY_CHECK_SPECS, quality_check_results
-from wafer_assets.keys import training_key
+from resources.trainings import training_pool
+from schemas.lines import Line
+from wafer_assets.assets.common import group, hyperparameters, image, owners, training_input, with_hyperparameters
+from wafer_assets.checks.models import quality_check_results, quality_check_specs
+from wafer_assets.keys import name_of, training_key
 
 if TYPE_CHECKING:
     from wafer_assets.domain.evaluation import Evaluation
 
 
-@dg.asset(
-    key=training_key("evaluation"),
-    ins={"table": training_input("wafer_table")},
-    # The models first: a table that cannot be learned from fails there, before the long part.
-    deps=[training_key("cluster_models")],
-    description="Out-of-fold predictions of the whole model under three protocols, repeated k-fold, time split and "
-    "rolling refit, and the metrics with 95% intervals that follow from them.",
-    group_name="models",
-    owners=OWNERS,
-    kinds={"scikitlearn", "parquet"},
-    code_version="1",
-    pool=POOL,
-    io_manager_key="frames",
-    check_specs=QUALITY_CHECK_SPECS,
-)
-def evaluation(
-    context: dg.AssetExecutionContext,
-    table: pd.DataFrame,
-    model: FaultModelConfig,
-    evaluation: EvaluationConfig,
-    tracking: dg.ResourceParam[Tracking],
-) -> Iterator[dg.MaterializeResult[pd.DataFrame]]:
-    """Fit and test the model on every fold."""
-    from wafer_assets.domain.evaluation import evaluate
-    from wafer_assets.domain.training import FaultModel
+def evaluation_asset(line: Line) -> dg.AssetsDefinition:
+    """Build the asset that judges a line's model."""
 
-    def report(done: int, total: int) -> None:
-        # Every message is a write to the event log.
-        if done % 5 == 0 or done == total:
-            context.log.info(f"{done} of {total} fits")
+    @dg.asset(
+        key=training_key(line.name, "evaluation"),
+        ins={"table": training_input(line, "wafer_table")},
+        # The models first: a table that cannot be learned from fails there, before the long part.
+        deps=[training_key(line.name, "cluster_models")],
+        description="Out-of-fold predictions of the whole model under three protocols, repeated k-fold, time split "
+        "and rolling refit, and the metrics with 95% intervals that follow from them.",
+        kinds={"scikitlearn", "parquet"},
+        code_version="1",
+        io_manager_key=name_of(line.name, "frames"),
+        check_specs=quality_check_specs(line.name),
+        group_name=group(line, "models"),
+        owners=owners(line),
+        pool=training_pool(line.name),
+        required_resource_keys=with_hyperparameters(line, "evaluation", "tracking"),
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext, table: pd.DataFrame
+    ) -> Iterator[dg.MaterializeResult[pd.DataFrame]]:
+        """Fit and test the model on every fold."""
+        from wafer_assets.domain.evaluation import evaluate
+        from wafer_assets.domain.training import FaultModel
 
-    result = evaluate(
-        table,
-        FaultModel(model.values),
-        repeats=evaluation.repeats,
-        folds=evaluation.folds,
-        seed=model.seed,
-        n_jobs=evaluation.n_jobs,
-        progress=report,
-    )
-    drawn = _draw(result)
-    with tracking.run(context.run) as run:
-        run.log_metrics(_logged(result))
-        run.log_dict("evaluation.json", result.as_dict())
-        for name, plot in drawn.items():
-            run.log_bytes(f"plots/{name}.png", plot)
-    auc = result.metrics["repeated_k_fold"]["auc"]
-    yield dg.MaterializeResult(
-        value=result.out_of_fold,
-        check_results=quality_check_results(auc.value, auc.low),
-        metadata={
-            "quality": _quality(result),
-            "figures": dg.MetadataValue.json(result.as_dict()),
-            **_headline(result),
-            **{f"plot_{name}": image(plot) for name, plot in drawn.items()},
-        },
-    )
+        config, asked = hyperparameters(context, line), context.resources.evaluation
+        tracking: Tracking = context.resources.tracking
+
+        def report(done: int, total: int) -> None:
+            # Every message is a write to the event log.
+            if done % 5 == 0 or done == total:
+                context.log.info(f"{done} of {total} fits")
+
+        result = evaluate(
+            table,
+            FaultModel(config),
+            repeats=asked.repeats,
+            folds=asked.folds,
+            seed=config.seed,
+            n_jobs=asked.n_jobs,
+            progress=report,
+        )
+        drawn = _draw(result)
+        with tracking.of(line.name).run(context.run) as run:
+            run.log_metrics(_logged(result))
+            run.log_dict("evaluation.json", result.as_dict())
+            for name, plot in drawn.items():
+                run.log_bytes(f"plots/{name}.png", plot)
+        auc = result.metrics["repeated_k_fold"]["auc"]
+        yield dg.MaterializeResult(
+            value=result.out_of_fold,
+            check_results=quality_check_results(line.name, auc.value, auc.low),
+            metadata={
+                "quality": _quality(result),
+                "figures": dg.MetadataValue.json(result.as_dict()),
+                **_headline(result),
+                **{f"plot_{name}": image(plot) for name, plot in drawn.items()},
+            },
+        )
+
+    return evaluation
 
 
 def _draw(result: "Evaluation") -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The training table: one snapshot of all accepted labelled wafers."""
+"""The training table: one snapshot of all accepted labelled wafers of a line."""
 
 from typing import Any
 
@@ -7,50 +7,61 @@ import pandas as pd
 
 from resources.mongo import WaferStore
 from resources.wafer_table import WaferTable, WaferTableStore
-from wafer_assets.assets.common import OWNERS
+from schemas.lines import Line
+from schemas.loader import BatchSchema
+from wafer_assets.assets.common import group, owners
 from wafer_assets.automation import follows_ledger
-from wafer_assets.keys import training_key
+from wafer_assets.keys import name_of, training_key
 from wafer_assets.operations.table import update_table
 
 
-@dg.asset(
-    key=training_key("wafer_table"),
-    deps=[training_key("batch_ledger")],
-    description="All accepted labelled wafers in time order, one row each; of a wafer that several batches "
-    "hold, the row of the latest batch. The data version is the hash of the content.",
-    group_name="features",
-    owners=OWNERS,
-    kinds={"pandas", "parquet"},
-    code_version="1",
-    io_manager_key="tables",
-    automation_condition=follows_ledger(),
-)
-def wafer_table(
-    context: dg.AssetExecutionContext, tables: dg.ResourceParam[WaferTableStore], wafers: dg.ResourceParam[WaferStore]
-) -> dg.Output[WaferTable]:
-    """Merge the records of all accepted batches."""
-    table, new = update_table(tables, wafers)
-    frame, contents = table.frame, table.contents
-    batches = sorted(frame["batch"].unique())
-    context.log.info(f"{len(frame)} wafers of {len(batches)} batches, of which {new} are new")
-    return dg.Output(
-        table,
-        data_version=dg.DataVersion(contents.content_hash),
-        metadata={
-            **_figures(frame),
-            "superseded_rows": contents.superseded,
-            "content_hash": contents.content_hash,
-            "batches": dg.MetadataValue.json(batches),
-            "dagster/column_schema": _columns(frame),
-        },
+def table_asset(line: Line) -> dg.AssetsDefinition:
+    """Build the asset that holds a line's training table."""
+    tables_key, schema = name_of(line.name, "tables"), BatchSchema.of(line, "training")
+
+    @dg.asset(
+        key=training_key(line.name, "wafer_table"),
+        deps=[training_key(line.name, "batch_ledger")],
+        description="All accepted labelled wafers in time order, one row each; of a wafer that several batches "
+        "hold, the row of the latest batch. The data version is the hash of the content.",
+        kinds={"pandas", "parquet"},
+        code_version="1",
+        io_manager_key=tables_key,
+        required_resource_keys={tables_key, "wafers"},
+        automation_condition=follows_ledger(),
+        group_name=group(line, "features"),
+        owners=owners(line),
     )
+    def wafer_table(context: dg.AssetExecutionContext) -> dg.Output[WaferTable]:
+        """Merge the records of all accepted batches."""
+        tables: WaferTableStore = getattr(context.resources, tables_key)
+        wafers: WaferStore = context.resources.wafers
+        table, new = update_table(tables, wafers, schema)
+        frame, contents = table.frame, table.contents
+        batches = sorted(frame["batch"].unique())
+        context.log.info(f"{len(frame)} wafers of {len(batches)} batches, of which {new} are new")
+        return dg.Output(
+            table,
+            data_version=dg.DataVersion(contents.content_hash),
+            metadata={
+                **_figures(frame),
+                "superseded_rows": contents.superseded,
+                "content_hash": contents.content_hash,
+                "batches": dg.MetadataValue.json(batches),
+                "dagster/column_schema": _columns(frame),
+            },
+        )
+
+    return wafer_table
 
 
 def _figures(frame: pd.DataFrame) -> dict[str, Any]:
+    from wafer_assets.domain.table import sensor_readings
+
     return {
         "faulty_wafers": int(frame["faulty"].sum()),
         "fault_rate": float(frame["faulty"].mean()),
-        "sensors": len(frame.columns) - 3,
+        "sensors": sensor_readings(frame).shape[1],
         "missing_cells": float(frame.isna().to_numpy().mean()),
     }
 
@@ -60,7 +71,7 @@ def _columns(frame: pd.DataFrame) -> dg.TableSchema:
         [
             dg.TableColumn("wafer", "string", description="wafer id"),
             dg.TableColumn("batch", "string", description="batch file that the row comes from"),
-            *(dg.TableColumn(name, "float64") for name in frame.columns[2:-1]),
+            *(dg.TableColumn(name, "float64") for name in frame.columns.drop(["wafer", "batch", "faulty"])),
             dg.TableColumn("faulty", "int8", description="1 faulty, 0 passed"),
         ]
     )

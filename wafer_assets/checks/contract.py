@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import dagster as dg
 
 from resources.mongo import BatchManifest
-from schemas.loader import Feed
+from schemas.lines import LineFeed
 from wafer_assets.domain.contract import CLAUSES, REASONS, Reason
 from wafer_assets.keys import feed_key
-from wafer_assets.partitions import BATCHES
+from wafer_assets.partitions import batches_of
 
 CONTRACT_CHECK = "contract"
 
 
-def contract_check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
+def contract_check_specs(feed: LineFeed) -> list[dg.AssetCheckSpec]:
     """Return the check of a line's batches, and those of its ledger in the contract's order."""
     with warnings.catch_warnings():
         # Checks per partition are a preview of Dagster's; its version is pinned.
@@ -27,7 +27,7 @@ def contract_check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
             CONTRACT_CHECK,
             asset=feed_key(feed, "validated_batches"),
             description="The file keeps every clause of the data-sharing contract.",
-            partitions_def=BATCHES[feed],
+            partitions_def=batches_of(feed),
         )
     ledger = feed_key(feed, "batch_ledger")
     return [
@@ -36,7 +36,7 @@ def contract_check_specs(feed: Feed) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def batch_check_evaluation(feed: Feed, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
+def batch_check_evaluation(feed: LineFeed, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
     """Return the outcome of the contract check for one batch."""
     broken = [REASONS[reason.code].clause for reason in reasons]
     clauses = [
@@ -56,7 +56,7 @@ def batch_check_evaluation(feed: Feed, batch: str, reasons: Sequence[Reason]) ->
     )
 
 
-def ledger_check_results(feed: Feed, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
+def ledger_check_results(feed: LineFeed, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
     """Yield, for every clause, which batches in quarantine break it."""
     broken: dict[str, list[str]] = {clause: [] for clause in CLAUSES}
     for manifest in manifests:

@@ -3,13 +3,13 @@
 import dagster as dg
 
 from resources.mongo import WaferStore
-from schemas.loader import Feed
+from schemas.lines import LineFeed
 from wafer_assets.keys import feed_key
 from wafer_assets.operations.landing import reported_files
-from wafer_assets.partitions import BATCHES
+from wafer_assets.partitions import partitions_name
 
 
-def all_accounted_for(feed: Feed) -> dg.AssetChecksDefinition:
+def all_accounted_for(feed: LineFeed) -> dg.AssetChecksDefinition:
     """Build the check that a feed lost no batch and no wafer."""
 
     @dg.asset_check(
@@ -22,7 +22,7 @@ def all_accounted_for(feed: Feed) -> dg.AssetChecksDefinition:
         manifests = wafers.batches(feed)
         outcomes = {manifest.batch: manifest.etag for manifest in manifests}
         landed = {batch: file.etag for batch, file in reported_files(context.instance, feed).items()}
-        known = landed.keys() | context.instance.get_dynamic_partitions(str(BATCHES[feed].name))
+        known = landed.keys() | context.instance.get_dynamic_partitions(partitions_name(feed))
         failed = {failure.batch: failure.reason for failure in wafers.failures(feed)}
         without = {batch for batch in known if outcomes.get(batch) != landed.get(batch, outcomes.get(batch, ""))}
         waiting = sorted(without - failed.keys())

@@ -3,60 +3,71 @@
 import dagster as dg
 
 from resources.trainings import training_id
+from schemas.lines import Line
 from wafer_assets.keys import training_key
 from wafer_assets.operations.facts import training_metadata
 
 
-@dg.asset_check(
-    asset=training_key("wafer_table"),
-    description="The table holds faulty and passed wafers; without both there is nothing to learn.",
-    blocking=True,
-)
-def both_outcomes(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again.
+def both_outcomes(line: Line) -> dg.AssetChecksDefinition:
+    """Build the check that a line's table can be learned from."""
+    table = training_key(line.name, "wafer_table")
 
-    Raises
-    ------
-    dagster.Failure
-        There is no table.
-    """
-    facts = training_metadata(context.instance, training_key("wafer_table"), training_id(context.run))
-    if not facts:
-        raise dg.Failure("There is no table. Materialize training/wafer_table first.", allow_retries=False)
-    faults = int(str(facts["faulty_wafers"].value))
-    passed = int(str(facts["dagster/row_count"].value)) - faults
-    return dg.AssetCheckResult(
-        passed=faults > 0 and passed > 0,
-        metadata={"faulty_wafers": faults, "passed_wafers": passed},
-        description=f"{faults} faulty and {passed} passed wafers; training needs both.",
+    @dg.asset_check(
+        asset=table,
+        name="both_outcomes",
+        description="The table holds faulty and passed wafers; without both there is nothing to learn.",
+        blocking=True,
     )
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        """Refuse a table of one kind of wafer only; its metadata says enough, so it is not read again.
+
+        Raises
+        ------
+        dagster.Failure
+            There is no table.
+        """
+        facts = training_metadata(context.instance, table, training_id(context.run))
+        if not facts:
+            raise dg.Failure(f"There is no table. Materialize {table.to_user_string()} first.", allow_retries=False)
+        faults = int(str(facts["faulty_wafers"].value))
+        passed = int(str(facts["dagster/row_count"].value)) - faults
+        return dg.AssetCheckResult(
+            passed=faults > 0 and passed > 0,
+            metadata={"faulty_wafers": faults, "passed_wafers": passed},
+            description=f"{faults} faulty and {passed} passed wafers; training needs both.",
+        )
+
+    return check
 
 
 LEAK_AUC = 0.80
 """On the real line no honest model comes near this AUC: a higher one is a leak until proven otherwise."""
 
-QUALITY_CHECK_SPECS = [
-    dg.AssetCheckSpec(
-        "better_than_chance",
-        asset=training_key("evaluation"),
-        description="The interval of the cross-validated AUC lies above one half.",
-    ),
-    dg.AssetCheckSpec(
-        "plausible",
-        asset=training_key("evaluation"),
-        description=f"The cross-validated AUC is below {LEAK_AUC:.2f}; on real wafers more means a leak. "
-        "Simulated faults are easier to find.",
-    ),
-]
+
+def quality_check_specs(line: str) -> list[dg.AssetCheckSpec]:
+    """Return the checks of a line's evaluation."""
+    return [
+        dg.AssetCheckSpec(
+            "better_than_chance",
+            asset=training_key(line, "evaluation"),
+            description="The interval of the cross-validated AUC lies above one half.",
+        ),
+        dg.AssetCheckSpec(
+            "plausible",
+            asset=training_key(line, "evaluation"),
+            description=f"The cross-validated AUC is below {LEAK_AUC:.2f}; on real wafers more means a leak. "
+            "Simulated faults are easier to find.",
+        ),
+    ]
 
 
-def quality_check_results(auc: float, low: float) -> list[dg.AssetCheckResult]:
+def quality_check_results(line: str, auc: float, low: float) -> list[dg.AssetCheckResult]:
     """Judge the cross-validated AUC by its value and the lower end of its interval."""
     outcomes = {"better_than_chance": low > 0.5, "plausible": auc < LEAK_AUC}
     return [
         dg.AssetCheckResult(
             check_name=name,
-            asset_key=training_key("evaluation"),
+            asset_key=training_key(line, "evaluation"),
             passed=passed,
             # Promotion decides what a model may do; these tell people to look.
             severity=dg.AssetCheckSeverity.WARN,
@@ -64,6 +75,3 @@ def quality_check_results(auc: float, low: float) -> list[dg.AssetCheckResult]:
         )
         for name, passed in outcomes.items()
     ]
-
-
-CHECKS = [both_outcomes]

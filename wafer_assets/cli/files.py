@@ -8,16 +8,17 @@ import click
 
 from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
-from wafer_assets.cli.options import OutFolder, feed_option
+from wafer_assets.cli.options import OutFolder, feed_option, line_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from schemas.loader import Feed
+    from schemas.lines import Feed, Line, LineFeed
 
 _Item = TypeVar("_Item")
 
 
 @click.command(cls=Command)
+@line_option
 @feed_option
 @click.option("--out", type=OutFolder(), required=True, help="Folder to write the files to.")
 @click.option(
@@ -38,7 +39,7 @@ _Item = TypeVar("_Item")
     show_default=True,
     help="Number that all chance follows from: same seed, same files.",
 )
-def simulate(feed: "Feed", out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
+def simulate(line: "Line", feed: "Feed", out: Path, batches: int, wafers: int, bad: bool, seed: int) -> None:
     """Make batch files like a partner's, to play with.
 
     Their readings drift and have gaps, and their faults have causes that are known. Files of the feed `training` say
@@ -47,17 +48,25 @@ def simulate(feed: "Feed", out: Path, batches: int, wafers: int, bad: bool, seed
       wafer simulate --out batches
       wafer simulate --feed prediction --out to-score
     """
-    simulate_files(feed, out, batches, wafers, bad=bad, seed=seed)
+    simulate_files(line, feed, out, batches, wafers, bad=bad, seed=seed)
 
 
 def simulate_files(
-    feed: "Feed", out: Path, batches: int, wafers: int, *, bad: bool = True, seed: int = 0, first_wafer: int = 1
+    line: "Line",
+    feed: "Feed",
+    out: Path,
+    batches: int,
+    wafers: int,
+    *,
+    bad: bool = True,
+    seed: int = 0,
+    first_wafer: int = 1,
 ) -> None:
     """Write simulated batch files to a folder, and say how many."""
-    from schemas.loader import load_schema
+    from schemas.loader import BatchSchema
     from wafer_assets.domain.simulation import broken_batches, simulate_batches
 
-    schema = load_schema(feed)
+    schema = BatchSchema.of(line, feed)
     out.mkdir(parents=True, exist_ok=True)
     count = 0
     good = simulate_batches(batches, wafers, feed=feed, schema=schema, seed=seed, first_wafer=first_wafer)
@@ -72,9 +81,10 @@ def simulate_files(
 
 
 @click.command(cls=Command)
+@line_option
 @feed_option
 @click.argument("paths", type=click.Path(exists=True, path_type=Path), nargs=-1, required=True)
-def upload(feed: "Feed", paths: tuple[Path, ...]) -> None:
+def upload(line: "Line", feed: "Feed", paths: tuple[Path, ...]) -> None:
     """Drop files into the landing bucket.
 
     PATHS are files, or folders whose files are meant. A file that is there already with the same content is left
@@ -83,7 +93,7 @@ def upload(feed: "Feed", paths: tuple[Path, ...]) -> None:
       wafer upload batches
       wafer upload --feed prediction to-score/*.csv
     """
-    upload_files(load_settings(), feed, files_of(paths))
+    upload_files(load_settings(), line.feed(feed), files_of(paths))
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
@@ -102,7 +112,7 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-def upload_files(settings: Settings, feed: "Feed", files: Sequence[Path]) -> None:
+def upload_files(settings: Settings, feed: "LineFeed", files: Sequence[Path]) -> None:
     """Upload the files that the landing bucket does not hold yet, and say how many."""
     from resources.s3 import S3Store
     from wafer_assets.operations import landing

@@ -218,9 +218,10 @@ def run_job(
     if selection is not None:
         definition = definition.get_subset(asset_selection=selection)
     definition = definition.with_executor_def(_in_this_process)
-    turn = turn_to_train(settings, instance, run_id) if job in (TRAIN, TRAIN_END_TO_END) else nullcontext()
+    line, _, what = job.partition("__")
+    turn = turn_to_train(settings, instance, line, run_id) if what in (TRAIN, TRAIN_END_TO_END) else nullcontext()
     try:
-        with turn, view.shown(job):
+        with turn, view.shown(job.replace("__", "/", 1)):
             run = instance.create_run_for_job(
                 definition,
                 run_id=run_id,

@@ -1,6 +1,6 @@
 """`wafer lines`: which production lines are declared, what each says, and whether a folder or a file keeps to it."""
 
-import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import click
 
 from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import OutFolder, feed_option, json_option
+from wafer_assets.cli.options import OutFolder, declared_line, declared_lines, feed_option, json_option
 from wafer_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    from schemas.lines import IDENTIFIER
+    from schemas.lines import is_line_name
 
-    if not re.fullmatch(IDENTIFIER, name):
-        raise click.BadParameter(f"{name!r}: small letters, digits and _, 32 at most, a letter first.")
+    if not is_line_name(name):
+        raise click.BadParameter(f"{name!r}: small letters, digits and single underscores, 32 at most, a letter first.")
     return name
 
 
@@ -28,20 +28,21 @@ def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
 def lines() -> None:
     """Look at the production lines that are declared.
 
-    A line is a folder: `line.yaml` beside the schemas of its two feeds. The platform ships some, and WAFER_LINES names
-    a folder that holds more. So far the platform runs the line `secom`; others can be declared and checked.
+    A line is a folder: `line.yaml` beside the schemas of its two feeds. The platform ships one, and WAFER_LINES names
+    a folder that holds more. All of them run side by side, each with its own files, tables, models and champion.
     """
 
 
 @lines.command("list")
 @json_option
 def list_lines(as_json: bool) -> None:
-    """List all lines; exit with 1 if a folder cannot be read.
+    """List all lines; exit with 1 if a folder cannot be read, or a line is gone that there are batches of.
 
-    A folder that is wrong is named with what to do, and takes no other line along. With --json, each line has `line`,
+    A folder that is wrong is named with what to do, and takes no other line along. Batches are looked for where the
+    services run. With --json, each line has `line`,
     `title`, `contract`, `sensors`, `labelled_columns` and `order`.
     """
-    declared = _declared()
+    declared = declared_lines()
     documents = [
         {
             "line": line.name,
@@ -58,8 +59,14 @@ def list_lines(as_json: bool) -> None:
     else:
         rows = ([item[name] for name in ("line", "title", "contract", "sensors", "order")] for item in documents)
         output.print(table(("line", "title", "contract", "sensors", "order of wafers"), rows))
-    if declared.errors:
-        raise click.ClickException("\n".join(map(str, declared.errors)))
+    problems = [str(error) for error in declared.errors]
+    problems += [
+        f"There are batches of {name}, which is not declared any more: declare it again, or remove all of it with "
+        f"`wafer lines remove {name}`."
+        for name in _undeclared(declared)
+    ]
+    if problems:
+        raise click.ClickException("\n".join(problems))
 
 
 @lines.command()
@@ -70,7 +77,7 @@ def show(name: str, as_json: bool) -> None:
 
     With --json, it is the content of its `line.yaml`, with what it leaves out.
     """
-    line = _line(name)
+    line = declared_line(name)
     if as_json:
         print_json(line.model_dump(mode="json", by_alias=True, exclude={"training", "prediction"}))
         return
@@ -103,7 +110,8 @@ def show(name: str, as_json: bool) -> None:
 def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
     """Check the folder of the line NAME, and FILES against its contract; start nothing.
 
-    It exits with 1 if the folder is wrong or a file would be refused, and says why.
+    It exits with 1 if the folder is wrong or a file would be refused, and says why. Where the services run, it also
+    says what a contract that has changed means for what is stored, in quarantine and predicting.
 
       wafer lines check metal_etch
       wafer lines check metal_etch --feed prediction to-score/*.csv
@@ -111,7 +119,7 @@ def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
     from schemas.loader import BatchSchema
     from wafer_assets.domain.contract import Refused, validate
 
-    line = _line(name)
+    line = declared_line(name)
     schema = BatchSchema.of(line, feed)
     refused = 0
     for file in files:
@@ -128,6 +136,7 @@ def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
         raise click.ClickException(f"{refused} of {len(files)} files would be refused.")
     if not files:
         console.print(f"The folder of {name} says all that a line needs.")
+        _tell_of_changes(line)
 
 
 @lines.command()
@@ -178,19 +187,66 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
     console.print(f"{len(files) - refused} of {len(files)} samples keep to it. `wafer lines check {name}` looks again.")
 
 
-def _declared() -> "Lines":
-    from schemas.lines import load_lines
+@lines.command()
+@click.argument("name")
+@click.option("--confirm", metavar="NAME", help="The name once more, in place of the question for it.")
+def remove(name: str, confirm: str | None) -> None:
+    """Remove all that is stored of the line NAME, and its folder if it is one of WAFER_LINES.
 
-    return load_lines(load_settings().lines)
+    It says what will go, and wants the name typed. Nothing of it can be brought back; other lines lose nothing.
+
+      wafer lines remove metal_etch
+    """
+    from wafer_assets.cli.instance import open_instance
+    from wafer_assets.operations.lines import LineStores
+
+    settings, declared = load_settings(), declared_lines()
+    folder = settings.lines / name if settings.lines and (settings.lines / name).is_dir() else None
+    with open_instance(settings) as instance:
+        stores = LineStores(settings, instance, name, declared.lines.values())
+        with console.status("looking"):
+            stored = stores.look()
+        if not stored and folder is None:
+            raise click.ClickException(f"Nothing is stored of a line {name!r}, and no folder of WAFER_LINES is its.")
+        rows: list[tuple[str, object]] = [
+            ("files that landed", len(stored.landed)),
+            ("objects in the lake", len(stored.kept)),
+            ("batches", f"{stored.batches}, with {stored.wafers:,} wafers"),
+            ("batches scored", stored.scored),
+            ("versions of its model", stored.versions),
+            ("runs in Dagster's history", len(stored.runs)),
+            ("folder", folder or "none of WAFER_LINES"),
+        ]
+        output.print(facts(f"All of the line {name}, which will be gone", rows))
+        if (confirm or click.prompt("Type the name of the line to remove it", err=True)) != name:
+            raise click.ClickException("That is not its name: nothing was removed.")
+        stores.remove(stored)
+    if folder is not None:
+        shutil.rmtree(folder)
+    console.print(f"The line {name} is removed.")
 
 
-def _line(name: str) -> "Line":
-    declared = _declared()
-    if name in declared.lines:
-        return declared.lines[name]
-    errors = [str(error) for error in declared.errors if error.line == name]
-    known = ", ".join(declared.lines)
-    raise click.ClickException("\n".join(errors) or f"There is no line {name!r}; there are {known}.")
+def _undeclared(declared: "Lines") -> list[str]:
+    from resources.mongo import WaferStore
+    from wafer_assets.operations.lines import undeclared_lines
+
+    settings = load_settings()
+    known = [*declared.lines, *(error.line for error in declared.errors if error.line)]
+    return undeclared_lines(WaferStore(settings), known) if settings.mongo.uri else []
+
+
+def _tell_of_changes(line: "Line") -> None:
+    """Say what a changed contract means for what is stored, where the stores run."""
+    from resources.mlflow import LineTracking
+    from resources.mongo import WaferStore
+    from wafer_assets.operations.lines import changed_contract
+
+    settings = load_settings()
+    if settings.mongo.uri is None or settings.mlflow.tracking_uri is None:
+        console.print("The services do not run: whether stored batches keep another contract was not looked up.")
+        return
+    for news in changed_contract(line, WaferStore(settings), LineTracking(settings, line.name)):
+        output.print(news)
 
 
 def _sensors(line: "Line") -> tuple[str, ...]:

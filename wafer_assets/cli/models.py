@@ -7,12 +7,13 @@ import click
 
 from wafer_assets.cli.console import console, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import Sentence, json_option
+from wafer_assets.cli.options import Sentence, json_option, line_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from resources.mlflow import BundleVersion, Tracking
+    from resources.mlflow import BundleVersion, LineTracking
     from resources.promotions import Promotion
+    from schemas.lines import Line
 
 
 @click.group(cls=Group)
@@ -41,22 +42,23 @@ _reason_option = click.option(
 
 
 @models.command("list")
+@line_option
 @json_option
-def list_versions(as_json: bool) -> None:
+def list_versions(line: "Line", as_json: bool) -> None:
     """List all versions, with the latest decision on each.
 
     The newest is listed first. The alias `champion` marks the one that predicts, `challenger` the newest. With
     --json, each has `version`, `aliases`, `registered_at`, `mlflow_run_id` and `latest_decision`: null, or with
     `action`, `by`, `at` and `reason`.
     """
-    from resources.mlflow import Tracking
+    from resources.mlflow import LineTracking
     from resources.promotions import PromotionLog
 
     settings = load_settings()
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, line.name)
     versions = tracking.versions()
     aliases = tracking.aliases()
-    latest = {record.version: record for record in PromotionLog(settings).history(settings.mlflow.model_name)}
+    latest = {record.version: record for record in PromotionLog(settings).history(tracking.settings.model_name)}
     documents: list[dict[str, Any]] = [
         {
             "version": version.version,
@@ -94,11 +96,12 @@ def _described(record: "Promotion | None") -> tuple[str, str]:
 
 
 @models.command()
+@line_option
 @click.argument("a", default="challenger")
 @click.argument("b", default="champion")
 @click.option("--clearly-better", is_flag=True, help="Ask for a log loss that is lower with its whole 95% interval.")
 @json_option
-def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
+def compare(line: "Line", a: str, b: str, clearly_better: bool, as_json: bool) -> None:
     """Say whether A should take the place of B; change nothing.
 
     A and B are version numbers or aliases; without them the challenger is held against the champion. The rules are
@@ -108,13 +111,12 @@ def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
     `gates`: the conditions, each with `name`, `meaning`, `passed`, `value`, `low`, `high`, `spread` and `reason`, which
     says why there is no value.
     """
-    from resources.mlflow import CHAMPION, Tracking
+    from resources.mlflow import CHAMPION, LineTracking
     from resources.promotions import PromotionLog
-    from wafer_assets.domain.config import ModelConfig
     from wafer_assets.operations import champion as champions
 
     settings = load_settings()
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, line.name)
     challenger = _version(tracking, a)
     # Before there is a champion the challenger is compared with the base rate.
     champion = None if b == CHAMPION and CHAMPION not in tracking.aliases() else _version(tracking, b)
@@ -124,7 +126,7 @@ def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
             PromotionLog(settings),
             challenger,
             champion,
-            seed=ModelConfig().seed,
+            seed=line.hyperparameters.seed,
             clearly_better=clearly_better,
         )
     if as_json:
@@ -147,20 +149,21 @@ def compare(a: str, b: str, clearly_better: bool, as_json: bool) -> None:
 
 
 @models.command()
+@line_option
 @click.argument("version", type=click.IntRange(min=1))
 @_reason_option
-def promote(version: int, reason: str) -> None:
+def promote(line: "Line", version: int, reason: str) -> None:
     """Let VERSION predict from now on, whatever the rules say.
 
     It is one atomic step: a prediction run that has begun ends with the old champion, the next one uses VERSION.
     `wafer models compare VERSION` shows beforehand how it differs.
     """
-    from resources.mlflow import Tracking
+    from resources.mlflow import LineTracking
     from resources.promotions import PromotionLog
     from wafer_assets.operations import champion as champions
 
     settings = load_settings()
-    tracking = Tracking(settings)
+    tracking = LineTracking(settings, line.name)
     record = champions.promote(
         tracking,
         PromotionLog(settings),
@@ -169,10 +172,11 @@ def promote(version: int, reason: str) -> None:
         reason=reason,
         figures={},
     )
-    _report(settings, record)
+    _report(settings, line, record)
 
 
 @models.command()
+@line_option
 @_reason_option
 @click.option(
     "--to",
@@ -180,22 +184,24 @@ def promote(version: int, reason: str) -> None:
     metavar="VERSION",
     help="Number of an earlier champion; by default the one before this.",
 )
-def rollback(reason: str, to: int | None) -> None:
+def rollback(line: "Line", reason: str, to: int | None) -> None:
     """Let the champion before this one predict again.
 
     It predicts the very same figures as then. Rolling back again goes further back. The asset training/champion does
     not promote a version again that was rolled back; `wafer models promote` does.
     """
-    from resources.mlflow import Tracking
+    from resources.mlflow import LineTracking
     from resources.promotions import PromotionLog
     from wafer_assets.operations import champion as champions
 
     settings = load_settings()
-    record = champions.rollback(Tracking(settings), PromotionLog(settings), by=getuser(), reason=reason, to=to)
-    _report(settings, record)
+    record = champions.rollback(
+        LineTracking(settings, line.name), PromotionLog(settings), by=getuser(), reason=reason, to=to
+    )
+    _report(settings, line, record)
 
 
-def _version(tracking: "Tracking", name: str) -> "BundleVersion":
+def _version(tracking: "LineTracking", name: str) -> "BundleVersion":
     if name.isdecimal():
         return tracking.get_version(int(name))
     version = tracking.version(name)
@@ -204,7 +210,7 @@ def _version(tracking: "Tracking", name: str) -> "BundleVersion":
     return version
 
 
-def _report(settings: Settings, record: "Promotion") -> None:
+def _report(settings: Settings, line: "Line", record: "Promotion") -> None:
     """Say what was decided here and in the Dagster UI, where batches may wait for a champion."""
     import dagster as dg
 
@@ -215,7 +221,7 @@ def _report(settings: Settings, record: "Promotion") -> None:
     with open_instance(settings) as instance:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
-                training_key("champion"),
+                training_key(line.name, "champion"),
                 metadata={
                     "decision": record.action,
                     "reasons": dg.MetadataValue.md(f"- {markdown(f'By {record.by}: {record.reason}')}"),

@@ -3,10 +3,60 @@
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wafer_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from schemas.lines import Line, Lines
+
+
+def declared_line(name: str, declared: "Lines | None" = None) -> "Line":
+    """Return the line of that name, of all that are declared.
+
+    Raises
+    ------
+    click.ClickException
+        It cannot be read, or there is none.
+    """
+    declared = declared or declared_lines()
+    if name in declared.lines:
+        return declared.lines[name]
+    errors = [str(error) for error in declared.errors if error.line == name]
+    raise click.ClickException("\n".join(errors) or _unknown(name, declared))
+
+
+def declared_lines() -> "Lines":
+    """Return the lines that the platform ships, and those that the settings name."""
+    from schemas.lines import load_lines
+
+    return load_lines(load_settings().lines)
+
+
+def _unknown(name: str, declared: "Lines") -> str:
+    return f"There is no line {name!r}; there are {', '.join(declared.lines)}."
+
+
+def _line(_: click.Context, __: click.Parameter, name: str | None) -> "Line":
+    declared = declared_lines()
+    if name is not None:
+        if name not in {*declared.lines, *(error.line for error in declared.errors)}:
+            raise click.BadParameter(_unknown(name, declared))
+        return declared_line(name, declared)
+    if len(declared.lines) == 1 and not declared.errors:
+        return next(iter(declared.lines.values()))
+    asked = f"Say with --line which line is meant: {', '.join(declared.lines)}."
+    raise click.UsageError("\n".join([asked, *map(str, declared.errors)]))
+
+
+line_option = click.option(
+    "--line",
+    metavar="NAME",
+    callback=_line,
+    help="Name of the production line; it may be left out where there is only one. `wafer lines list` shows all.",
+)
 feed_option = click.option(
     "--feed",
     type=click.Choice(["training", "prediction"]),

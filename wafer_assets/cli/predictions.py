@@ -9,20 +9,30 @@ from rich.console import RenderableType
 
 from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Command
-from wafer_assets.cli.options import OutFile, OutFolder, from_option, json_option, require_all_or_range, to_option
+from wafer_assets.cli.options import (
+    OutFile,
+    OutFolder,
+    from_option,
+    json_option,
+    line_option,
+    require_all_or_range,
+    to_option,
+)
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from schemas.lines import Line
     from wafer_assets.operations.tracing import BundleOrigin, Influence, PredictionOrigin
 
 
 @click.command(cls=Command)
+@line_option
 @click.option("--all", "everything", is_flag=True, help="Score every batch again, not only those that wait.")
 @from_option
 @to_option
-def score(everything: bool, first: str | None, last: str | None) -> None:
+def score(line: "Line", everything: bool, first: str | None, last: str | None) -> None:
     """Score all accepted batches that wait, with the champion.
 
     The champion is the model that predicts: `wafer models list` shows it. A batch waits until the predictions of its
@@ -38,49 +48,49 @@ def score(everything: bool, first: str | None, last: str | None) -> None:
     settings = load_settings()
     with open_instance(settings) as instance:
         if everything or first is not None or last is not None:
-            run_range(settings, instance, "prediction", "predict", first, last)
-            print_summary(settings, instance)
+            run_range(settings, instance, line.feed("prediction"), "predict", first, last)
+            print_summary(settings, instance, line)
         else:
-            with summarised(settings, instance):
-                score_waiting(settings, instance)
+            with summarised(settings, instance, line):
+                score_waiting(settings, instance, line)
 
 
-def score_waiting(settings: Settings, instance: "dg.DagsterInstance") -> None:
-    """Score the accepted batches that wait.
+def score_waiting(settings: Settings, instance: "dg.DagsterInstance", line: "Line") -> None:
+    """Score the accepted batches of a line that wait.
 
     Raises
     ------
     click.ClickException
         One is left unscored; the message says why.
     """
-    from resources.mlflow import CHAMPION, Tracking
+    from resources.mlflow import CHAMPION, LineTracking
     from resources.mongo import WaferStore
     from resources.predictions import PredictionStore
     from resources.s3 import S3Store
     from wafer_assets.cli.runs import run_batches
     from wafer_assets.operations.backlog import unscored_batches
 
-    wafers = WaferStore(settings)
-    waiting = unscored_batches(instance, wafers, PredictionStore(settings), S3Store(settings))
+    feed, wafers = line.feed("prediction"), WaferStore(settings)
+    waiting = unscored_batches(instance, line, wafers, PredictionStore(settings), S3Store(settings))
     if not waiting:
         console.print("No batch waits to be scored.")
         return
     accepted = [item.batch for item in waiting if item.sha256]
-    if accepted and Tracking(settings).version(CHAMPION) is None:
-        raise click.ClickException(_left_unscored(settings, accepted))
+    if accepted and LineTracking(settings, line.name).version(CHAMPION) is None:
+        raise click.ClickException(_left_unscored(settings, line, accepted))
     # Refused batches have nothing to score, and every one would split the run.
-    refused = {item.batch for item in wafers.batches("prediction", "quarantined")}
-    run_batches(settings, instance, "prediction", "predict", [item.batch for item in waiting], refused)
+    refused = {item.batch for item in wafers.batches(feed, "quarantined")}
+    run_batches(settings, instance, feed, "predict", [item.batch for item in waiting], refused)
 
 
-def _left_unscored(settings: Settings, batches: Sequence[str]) -> str:
+def _left_unscored(settings: Settings, line: "Line", batches: Sequence[str]) -> str:
     """Say which batches nobody can score yet, why there is no champion, and what to do."""
     from resources.champion import NoChampionError
     from resources.promotions import PromotionLog
 
     names = ", ".join(batches[:5]) + (f" and {len(batches) - 5} more" if len(batches) > 5 else "")
     lines = [f"Accepted but not scored: {names}. {NoChampionError()}"]
-    for latest in PromotionLog(settings).history(settings.mlflow.model_name)[-1:]:
+    for latest in PromotionLog(settings).history(settings.mlflow.of(line.name).model_name)[-1:]:
         lines += [
             f"Version {latest.version} was not promoted: {latest.reason}",
             "`wafer models promote` lets it predict all the same; then `wafer score` scores what waits.",
@@ -89,9 +99,10 @@ def _left_unscored(settings: Settings, batches: Sequence[str]) -> str:
 
 
 @click.command(cls=Command)
+@line_option
 @click.argument("batch")
 @click.option("--out", type=OutFile(), help="File to write; by default the batch's name with .html, here.")
-def report(batch: str, out: Path | None) -> None:
+def report(line: "Line", batch: str, out: Path | None) -> None:
     """Fetch the report of a scored BATCH as a page.
 
     It lists the wafers by risk, why, and how sure the model is. BATCH is the name of the file that was scored.
@@ -102,7 +113,7 @@ def report(batch: str, out: Path | None) -> None:
     from resources.s3 import S3Store
 
     settings = load_settings()
-    scored = PredictionStore(settings).scored_batch(batch)
+    scored = PredictionStore(settings).scored_batch(line.name, batch)
     if scored is None:
         raise click.ClickException(f"{batch!r} is not scored. `wafer score` scores what waits.")
     s3 = S3Store(settings)
@@ -112,9 +123,10 @@ def report(batch: str, out: Path | None) -> None:
 
 
 @click.command(cls=Command)
+@line_option
 @json_option
 @click.argument("name", metavar="WAFER|BATCH")
-def trace(as_json: bool, name: str) -> None:
+def trace(line: "Line", as_json: bool, name: str) -> None:
     """Show where predictions come from.
 
     A scored BATCH is followed back to the model, the files that it learned from, and its promotion; a WAFER, in every
@@ -131,7 +143,7 @@ def trace(as_json: bool, name: str) -> None:
     """
     from wafer_assets.operations.tracing import trace as follow
 
-    origins, influences = follow(load_settings(), name)
+    origins, influences = follow(load_settings(), line, name)
     if as_json:
         print_json(
             {
@@ -223,6 +235,7 @@ def _influence(influence: "Influence") -> RenderableType:
 
 
 @click.command(cls=Command)
+@line_option
 @click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
 @click.option(
     "--out",
@@ -232,7 +245,7 @@ def _influence(influence: "Influence") -> RenderableType:
 @click.option(
     "--version", "number", type=click.IntRange(min=1), help="Number of the model's version; by default the champion's."
 )
-def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> None:
+def predict(line: "Line", files: tuple[Path, ...], out: Path | None, number: int | None) -> None:
     """Score FILES with the champion; store nothing.
 
     A file is checked against the contract as if it had been uploaded. Files that break it are named with their
@@ -244,21 +257,25 @@ def predict(files: tuple[Path, ...], out: Path | None, number: int | None) -> No
     if out is not None:
         _require_room(files, out)
     from resources.champion import load_bundle, load_champion
-    from resources.mlflow import Tracking
-    from schemas.loader import load_schema
+    from resources.mlflow import LineTracking
+    from resources.promotions import PromotionLog
+    from schemas.loader import BatchSchema
     from wafer_assets.domain.contract import Refused
+    from wafer_assets.operations.champion import against_rule
     from wafer_assets.operations.scoring import score_file
 
-    tracking, schema = Tracking(load_settings()), load_schema("prediction")
+    settings = load_settings()
+    tracking, schema = LineTracking(settings, line.name), BatchSchema.of(line, "prediction")
     if number is None:
         version, bundle = load_champion(tracking)
     else:
         version = tracking.get_version(number)
         bundle = load_bundle(tracking, version)
     bundle.check_contract(schema.contract_version, "The file")
+    by_hand = against_rule(PromotionLog(settings).history(version.name), version.version)
     refused = 0
     for file in files:
-        scores = score_file(bundle, version, schema, file.name, file.read_bytes())
+        scores = score_file(bundle, version, schema, file.name, file.read_bytes(), against_rule=by_hand)
         if isinstance(scores, Refused):
             refused += 1
             for reason in scores.reasons[:10]:

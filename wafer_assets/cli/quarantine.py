@@ -6,12 +6,12 @@ import click
 
 from wafer_assets.cli.console import console, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import feed_option, json_option
+from wafer_assets.cli.options import feed_option, json_option, line_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from resources.mongo import BatchManifest
-    from schemas.loader import Feed
+    from schemas.lines import Feed, Line, LineFeed
 
 
 @click.group(cls=Group)
@@ -19,16 +19,17 @@ def quarantine() -> None:
     """Look at the files that broke the contract."""
 
 
-def _quarantined(settings: Settings, feed: "Feed") -> "dict[str, BatchManifest]":
+def _quarantined(settings: Settings, feed: "LineFeed") -> "dict[str, BatchManifest]":
     from resources.mongo import WaferStore
 
     return {item.batch: item for item in WaferStore(settings).batches(feed, "quarantined")}
 
 
 @quarantine.command("list")
+@line_option
 @feed_option
 @json_option
-def list_batches(feed: "Feed", as_json: bool) -> None:
+def list_batches(line: "Line", feed: "Feed", as_json: bool) -> None:
     """List the quarantined batches with their reasons.
 
     With --json, each has `batch`, `size_bytes`, `refused_at` and `codes`, its reasons' codes.
@@ -40,7 +41,7 @@ def list_batches(feed: "Feed", as_json: bool) -> None:
             "refused_at": item.stored_at,
             "codes": sorted({str(reason["code"]) for reason in item.reasons}),
         }
-        for item in _quarantined(load_settings(), feed).values()
+        for item in _quarantined(load_settings(), line.feed(feed)).values()
     ]
     if as_json:
         print_json(documents)
@@ -52,10 +53,11 @@ def list_batches(feed: "Feed", as_json: bool) -> None:
 
 
 @quarantine.command()
+@line_option
 @feed_option
 @json_option
 @click.argument("batch")
-def show(feed: "Feed", as_json: bool, batch: str) -> None:
+def show(line: "Line", feed: "Feed", as_json: bool, batch: str) -> None:
     """Show every reason why BATCH was refused.
 
     A reason names the row (the line of the file, from 1), the column, what was found and what to do. The page also
@@ -67,11 +69,11 @@ def show(feed: "Feed", as_json: bool, batch: str) -> None:
     from wafer_assets.keys import quarantine_folder
 
     settings = load_settings()
-    manifest = _quarantined(settings, feed).get(batch)
+    manifest = _quarantined(settings, line.feed(feed)).get(batch)
     if manifest is None:
         raise click.ClickException(f"{batch!r} is not in quarantine. `wafer quarantine list` shows what is.")
     names = ("code", "row", "column", "found", "remedy")
-    kept_as = f"s3://{S3Store(settings).lake}/{quarantine_folder(feed, batch)}{batch}"
+    kept_as = f"s3://{S3Store(settings).lake}/{quarantine_folder(line.feed(feed), batch)}{batch}"
     if as_json:
         reasons = [{name: reason[name] for name in names} for reason in manifest.reasons]
         print_json({"batch": batch, "kept_as": kept_as, "reasons": reasons})
@@ -82,16 +84,18 @@ def show(feed: "Feed", as_json: bool, batch: str) -> None:
 
 
 @quarantine.command()
+@line_option
 @feed_option
 @click.argument("batches", nargs=-1)
-def replay(feed: "Feed", batches: tuple[str, ...]) -> None:
+def replay(line: "Line", feed: "Feed", batches: tuple[str, ...]) -> None:
     """Check quarantined BATCHES again; without a name, all of them.
 
     That helps after a change of the contract. A file that has left the landing bucket is put back from the copy that
     the quarantine keeps.
     """
     settings = load_settings()
-    quarantined = _quarantined(settings, feed)
+    chosen = line.feed(feed)
+    quarantined = _quarantined(settings, chosen)
     if unknown := sorted(set(batches) - set(quarantined)):
         names = ", ".join(map(repr, unknown))
         raise click.ClickException(f"Not in quarantine: {names}. `wafer quarantine list` shows what is.")
@@ -105,9 +109,9 @@ def replay(feed: "Feed", batches: tuple[str, ...]) -> None:
     from wafer_assets.operations.landing import restore_quarantined
 
     with open_instance(settings) as instance:
-        restored = restore_quarantined(feed, wanted, S3Store(settings))
+        restored = restore_quarantined(chosen, wanted, S3Store(settings))
         if restored:
             console.print(f"{len(restored)} files put back into the landing bucket.")
-        run_batches(settings, instance, feed, f"ingest_{feed}", wanted)
-        left = wanted & set(_quarantined(settings, feed))
+        run_batches(settings, instance, chosen, f"ingest_{feed}", wanted)
+        left = wanted & set(_quarantined(settings, chosen))
         console.print(f"{len(wanted) - len(left)} of {len(wanted)} batches are accepted now.")

@@ -5,9 +5,10 @@ from collections.abc import Container, Iterable
 import click
 import dagster as dg
 
-from schemas.loader import Feed
+from schemas.lines import LineFeed
 from wafer_assets.cli.console import console
 from wafer_assets.cli.instance import run_job
+from wafer_assets.keys import name_of
 from wafer_assets.operations.ranges import EmptyRangeError, UnknownBatchError, batch_ranges, range_between
 from wafer_assets.settings import Settings
 
@@ -15,7 +16,7 @@ from wafer_assets.settings import Settings
 def run_batches(
     settings: Settings,
     instance: dg.DagsterInstance,
-    feed: Feed,
+    feed: LineFeed,
     job: str,
     batches: Iterable[str],
     between: Container[str] = (),
@@ -28,13 +29,13 @@ def run_batches(
         A run failed; those after it were not begun.
     """
     for part in batch_ranges(instance, feed, batches, between):
-        require_success(run_job(settings, instance, job, tags=part.tags))
+        require_success(run_job(settings, instance, name_of(feed.line, job), tags=part.tags))
 
 
 def run_range(
-    settings: Settings, instance: dg.DagsterInstance, feed: Feed, job: str, first: str | None, last: str | None
+    settings: Settings, instance: dg.DagsterInstance, feed: LineFeed, job: str, first: str | None, last: str | None
 ) -> None:
-    """Run a job over all known batches from the first to the last one, in one run.
+    """Run a job of the feed's line over all known batches from the first to the last one, in one run.
 
     Raises
     ------
@@ -48,9 +49,12 @@ def run_range(
     except EmptyRangeError as error:
         raise click.BadParameter(str(error), param_hint="--from") from error
     if part is None:
-        console.print(f"The {feed} feed knows no batch yet. `wafer ingest --feed {feed}` takes up what landed.")
+        console.print(
+            f"The feed {feed} knows no batch yet. `wafer ingest --line {feed.line} --feed {feed.kind}` takes up what "
+            "landed."
+        )
     else:
-        require_success(run_job(settings, instance, job, tags=part.tags))
+        require_success(run_job(settings, instance, name_of(feed.line, job), tags=part.tags))
 
 
 def require_success(result: dg.JobExecutionResult) -> None:

@@ -74,6 +74,33 @@ def status(as_json: bool) -> None:
         sys.exit(1)
 
 
+@services.command()
+def upgrade() -> None:
+    """Bring the state folder of an earlier version of the platform up to date.
+
+    Files, wafers, predictions, models and decisions stay; Dagster's history begins anew. Where it was cut short, it
+    goes on. Afterwards `wafer ingest`, for each feed, tells Dagster of what is there.
+    """
+    from resources.local_services import LocalServices
+    from wafer_assets.operations.upgrade import upgrade as bring_up_to_date
+    from wafer_assets.settings import Settings
+    from wafer_assets.settings.layout import begin_upgrade
+
+    settings = Settings()
+    if not begin_upgrade(settings.state_dir):
+        console.print("The state folder is up to date.")
+        return
+    local = LocalServices(settings)
+    with console.status("starting S3, MongoDB and MLflow"):
+        connected = local.up()
+    try:
+        for done in bring_up_to_date(connected):
+            console.print(done)
+    finally:
+        if local.started:
+            local.down()
+
+
 def _print_services(statuses: "Iterable[ServiceStatus]", silent: Container[str] = (), *, as_json: bool) -> None:
     documents: list[dict[str, Any]] = [
         {

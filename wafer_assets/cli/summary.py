@@ -9,6 +9,7 @@ import click
 import dagster as dg
 from rich.console import Group, RenderableType
 
+from schemas.lines import Line
 from wafer_assets.cli.console import facts, output, table
 from wafer_assets.operations.facts import LISTED, Summary, read_summary
 from wafer_assets.settings import Settings
@@ -21,19 +22,19 @@ _PROTOCOLS = {
 
 
 @contextmanager
-def summarised(settings: Settings, instance: dg.DagsterInstance) -> Iterator[None]:
+def summarised(settings: Settings, instance: dg.DagsterInstance, line: Line) -> Iterator[None]:
     """Print the summary after the block, and before the error that it ends with."""
     try:
         yield
     except click.ClickException:
-        print_summary(settings, instance)
+        print_summary(settings, instance, line)
         raise
-    print_summary(settings, instance)
+    print_summary(settings, instance, line)
 
 
-def print_summary(settings: Settings, instance: dg.DagsterInstance) -> None:
-    """Print the summary, and write it to the state folder."""
-    summary = read_summary(instance)
+def print_summary(settings: Settings, instance: dg.DagsterInstance, line: Line) -> None:
+    """Print the summary of a line, and write it to the state folder."""
+    summary = read_summary(instance, line.name)
     file = settings.state_dir / "summary.json"
     file.parent.mkdir(parents=True, exist_ok=True)  # the instance may be elsewhere
     file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")

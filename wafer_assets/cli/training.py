@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from wafer_assets.cli.help import Command
+from wafer_assets.cli.options import line_option
 from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import dagster as dg
     from pydantic.fields import FieldInfo
+
+    from schemas.lines import Line
 
 
 def _hyperparameters(_: click.Context, __: click.Parameter, overrides: Sequence[str]) -> dict[str, Any]:
@@ -77,6 +80,7 @@ def _allowed(field: "FieldInfo") -> str:
 
 
 @click.command(cls=Command)
+@line_option
 @click.option(
     "--set",
     "model",
@@ -90,7 +94,7 @@ def _allowed(field: "FieldInfo") -> str:
     type=click.IntRange(min=1),
     help="Repeats of the 10-fold evaluation; 3 by default.",
 )
-def train(model: dict[str, Any], repeats: int | None) -> None:
+def train(line: "Line", model: dict[str, Any], repeats: int | None) -> None:
     """Train, evaluate and register a model on all accepted wafers.
 
     It becomes the champion if it is better than the one before, or, as the first, better than knowing the share of
@@ -106,16 +110,25 @@ def train(model: dict[str, Any], repeats: int | None) -> None:
 
     settings = load_settings()
     with open_instance(settings) as instance:
-        train_model(settings, instance, model, repeats)
-        print_summary(settings, instance)
+        train_model(settings, instance, line, model, repeats)
+        print_summary(settings, instance, line)
 
 
 def train_model(
-    settings: Settings, instance: "dg.DagsterInstance", model: Mapping[str, Any], repeats: int | None = None
+    settings: Settings,
+    instance: "dg.DagsterInstance",
+    line: "Line",
+    model: Mapping[str, Any],
+    repeats: int | None = None,
 ) -> None:
-    """Run the job `train` with these hyperparameters in place of their defaults."""
+    """Run a line's job `train` with these hyperparameters in place of their defaults."""
+    from resources.model_config import model_resource
     from wafer_assets.cli.instance import run_job
     from wafer_assets.cli.runs import require_success
+    from wafer_assets.keys import name_of
 
-    resources = {"model": {"config": dict(model)}, "evaluation": {"config": {"repeats": repeats} if repeats else {}}}
-    require_success(run_job(settings, instance, "train", resources=resources))
+    resources = {
+        model_resource(line.name): {"config": dict(model)},
+        "evaluation": {"config": {"repeats": repeats} if repeats else {}},
+    }
+    require_success(run_job(settings, instance, name_of(line.name, "train"), resources=resources))

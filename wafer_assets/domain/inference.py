@@ -19,7 +19,7 @@ from datetime import datetime
 from itertools import pairwise, product
 from typing import Generic, Literal, TypeVar
 
-from schemas.lines import IDENTIFIER, WAFER_ID, Feed
+from schemas.lines import WAFER_ID, Feed, is_line_name
 from wafer_assets.domain.table import natural_key
 
 Sure = Literal["certain", "likely", "guess"]
@@ -210,7 +210,7 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
         If the name is no line's, or a file is not comma-separated UTF-8 text with a header, an id for every wafer
         and a time stamp in its name.
     """
-    if not re.fullmatch(IDENTIFIER, name):
+    if not is_line_name(name):
         raise InferenceError(
             f"{name!r} is no name of a line. Give a small letter, then up to 31 small letters, digits or underscores."
         )

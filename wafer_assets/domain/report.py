@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,7 @@ def batch_report(
     model_name: str,
     *,
     against_rule: bool = False,
+    context: pd.DataFrame | None = None,
 ) -> bytes:
     """Say which wafers of a batch to inspect, and why.
 
@@ -80,6 +82,8 @@ def batch_report(
         Of the registered model.
     against_rule : bool
         Whether the version was promoted by hand although the promotion rule did not pass it.
+    context : DataFrame of shape (n_wafers, n_context), optional
+        What is known of the same wafers beside their readings, such as lot and tool; shown beside each.
 
     Returns
     -------
@@ -98,7 +102,8 @@ def batch_report(
         alarms=int(alarm.sum()),
         # A cost ratio knows no capacity.
         capacity_wafers=None if config.cost_ratio is not None else math.ceil(config.capacity * len(rows)),
-        listed=_listed(rows, names, order, top),
+        listed=_listed(rows, names, order, top, context),
+        context=[] if context is None else [str(name) for name in context],
         bar={"width": _BAR, "top": top, "threshold": _BAR * float(bundle.model.threshold_) / top},
         explained=_explained(scores, names, order[:EXPLAINED]),
         half_bar=_HALF_BAR,
@@ -190,7 +195,9 @@ def _names(scores: Scores, wafers: pd.DataFrame) -> list[str]:
 # --- The batch ---
 
 
-def _listed(rows: pd.DataFrame, names: Sequence[str], order: NDArray[np.intp], top: float) -> list[dict[str, Any]]:
+def _listed(
+    rows: pd.DataFrame, names: Sequence[str], order: NDArray[np.intp], top: float, context: pd.DataFrame | None
+) -> list[dict[str, Any]]:
     wanted = ["probability", "faulty", "cluster", "decided_by"]
     records = rows[wanted].to_dict("records")
     drivers = rows["drivers"].tolist() if "drivers" in rows else [""] * len(rows)
@@ -200,10 +207,20 @@ def _listed(rows: pd.DataFrame, names: Sequence[str], order: NDArray[np.intp], t
             "rank": rank,
             "wafer": names[row],
             "drivers": drivers[row],
+            "context": [] if context is None else [_plain(value) for value in context.iloc[row]],
             "bar": round(_BAR * records[row]["probability"] / top, 1),
         }
         for rank, row in enumerate(order[:LISTED].tolist(), start=1)
     ]
+
+
+def _plain(value: object) -> str:
+    """Return a value of a context column as people read it; nothing where it is missing."""
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _explained(scores: Scores, names: Sequence[str], chosen: NDArray[np.intp]) -> list[dict[str, Any]]:

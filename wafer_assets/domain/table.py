@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -33,6 +33,23 @@ class EmptyTableError(ValueError):
 
     def __init__(self) -> None:
         super().__init__("No batch has been accepted. Ingest batch files, or see why they were quarantined.")
+
+
+class ContractGrewError(ValueError):
+    """A batch was stored before the contract got a sensor that every file must have.
+
+    Attributes
+    ----------
+    sensors
+        Names of the sensors.
+    """
+
+    code = "contract_grew"
+
+    def __init__(self, sensors: Sequence[str]) -> None:
+        more = f" and {len(sensors) - 3} more" if len(sensors) > 3 else ""
+        super().__init__(f"it was stored without {', '.join(sensors[:3])}{more}, which the contract wants now")
+        self.sensors = tuple(sensors)
 
 
 def natural_key(wafer_id: str) -> NaturalKey:
@@ -199,6 +216,44 @@ class _GrowingTable:
         if "order" not in self._columns:
             raise ValueError(f"The frames have no column {column} to order the wafers by. Ingest the batches again.")
         return self._orders
+
+
+def sensor_names(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the sensor columns of a batch frame or a wafer table, in their order."""
+    return [str(name) for name in frame.columns if name not in NOT_SENSORS]
+
+
+def aligned(frame: pd.DataFrame, sensors: Sequence[str], optional: Collection[str]) -> pd.DataFrame:
+    """Give a batch frame the sensors of the present contract.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n_wafers, ...)
+        A batch frame that kept an earlier version of the contract, or the present one.
+    sensors : sequence of str
+        Of the present contract, in its order.
+    optional : collection of str
+        Those that a file may leave out: they become missing readings.
+
+    Returns
+    -------
+    DataFrame of shape (n_wafers, ...)
+        `frame` itself where its sensors are these.
+
+    Raises
+    ------
+    ContractGrewError
+        If it has no column for a sensor that is not optional.
+    """
+    there = sensor_names(frame)
+    if there == [*sensors]:
+        return frame
+    lacking = [name for name in sensors if name not in set(there).union(optional)]
+    if lacking:
+        raise ContractGrewError(lacking)
+    before = [name for name in ("wafer", "order") if name in frame]
+    after = [name for name in ("faulty",) if name in frame]
+    return frame.reindex(columns=[*before, *sensors, *after])
 
 
 def sensor_readings(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,23 +12,23 @@ import dagster as dg
 from resources.adapters.dagster import latest_tag_by_partition
 from resources.champion import load_bundle
 from resources.io_managers import ObjectIOManager
-from resources.mlflow import CHAMPION, BundleNotFoundError, BundleUnusableError, BundleVersion, Tracking
+from resources.mlflow import CHAMPION, BundleNotFoundError, BundleUnusableError, BundleVersion, LineTracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import InvalidKeyError, S3Store, require_plain_key
-from resources.wafer_table import TABLE_KEY
-from schemas.loader import Feed
-from wafer_assets.domain.config import ModelConfig
+from resources.wafer_table import table_key
+from schemas.lines import Line, LineFeed
 from wafer_assets.keys import (
     DATA_VERSION,
-    PREDICTIONS,
-    REPORTS,
     feed_key,
     lake_folder,
     prediction_key,
+    predictions_folder,
+    predictions_key,
     quarantine_folder,
     report_key,
+    reports_folder,
     training_key,
     validated_key,
     value_key,
@@ -38,23 +38,23 @@ TrainingStep: TypeAlias = Literal["train", "decide"]
 """All of a training, or the decision on its model alone."""
 
 
-def stored_outcomes(feed: Feed, wafers: WaferStore, s3: S3Store) -> dict[str, str]:
+def stored_outcomes(feed: LineFeed, wafers: WaferStore, s3: S3Store) -> dict[str, str]:
     """Return the ETag of the landed file behind each batch's outcome, by batch, where the lake holds its part too."""
     manifests = wafers.batches(feed)
     # Listed after the manifests were read, for objects are written before them.
     kept = _keys(s3, *(lake_folder(feed, asset) for asset in ("validated_batches", "quarantined_batches")))
-    return {item.batch: item.etag for item in manifests if _outcome_keys(item) <= kept}
+    return {item.batch: item.etag for item in manifests if _outcome_keys(feed, item) <= kept}
 
 
-def _outcome_keys(manifest: BatchManifest) -> set[str]:
+def _outcome_keys(feed: LineFeed, manifest: BatchManifest) -> set[str]:
     """Return the keys in the lake bucket that belong to a batch's outcome."""
     if manifest.status == "accepted":
-        return {validated_key(manifest.feed, manifest.batch)}
+        return {validated_key(feed, manifest.batch)}
     try:
         require_plain_key(manifest.key)
     except InvalidKeyError:
         return set()  # it cannot be addressed, and stays where it landed
-    folder = quarantine_folder(manifest.feed, manifest.batch)
+    folder = quarantine_folder(feed, manifest.batch)
     return {f"{folder}{manifest.batch}", f"{folder}reasons.json"}
 
 
@@ -65,7 +65,7 @@ def waiting_batches(known: Iterable[BatchManifest], scored: Mapping[str, ScoredB
     ]
 
 
-def ledger_is_behind(instance: dg.DagsterInstance, feed: Feed) -> bool:
+def ledger_is_behind(instance: dg.DagsterInstance, feed: LineFeed) -> bool:
     """Return whether a batch was ingested after the ledger was written."""
     ledger, records = (
         instance.fetch_materializations(feed_key(feed, name), limit=1).records
@@ -75,12 +75,12 @@ def ledger_is_behind(instance: dg.DagsterInstance, feed: Feed) -> bool:
 
 
 def unscored_batches(
-    instance: dg.DagsterInstance, wafers: WaferStore, predictions: PredictionStore, s3: S3Store
+    instance: dg.DagsterInstance, line: Line, wafers: WaferStore, predictions: PredictionStore, s3: S3Store
 ) -> list[BatchManifest]:
-    """Return the batches whose predictions are not those of their present content, or not in every store."""
-    known, scored = wafers.batches("prediction"), predictions.scored()
-    kept = _keys(s3, lake_folder("prediction", "predictions"), REPORTS)
-    versions = latest_tag_by_partition(instance, PREDICTIONS, DATA_VERSION)
+    """Return the batches of a line whose predictions are not those of their present content, or not in every store."""
+    known, scored = wafers.batches(line.feed("prediction")), predictions.scored(line.name)
+    kept = _keys(s3, predictions_folder(line.name), reports_folder(line.name))
+    versions = latest_tag_by_partition(instance, predictions_key(line.name), DATA_VERSION)
     whole = {
         batch
         for batch, item in scored.items()
@@ -91,36 +91,42 @@ def unscored_batches(
         item
         for item in known
         if item.batch in waiting
-        or (item.batch not in whole if item.sha256 else {prediction_key(item.batch), report_key(item.batch)} & kept)
+        or (
+            item.batch not in whole
+            if item.sha256
+            else {prediction_key(line.name, item.batch), report_key(line.name, item.batch)} & kept
+        )
     ]
 
 
 def training_left(
-    instance: dg.DagsterInstance, tracking: Tracking, promotions: PromotionLog, s3: S3Store
+    instance: dg.DagsterInstance, line: Line, tracking: LineTracking, promotions: PromotionLog, s3: S3Store
 ) -> TrainingStep | None:
-    """Return what is left to do for the accepted wafers to have their model and the decision on it; None if nothing."""
+    """Return what a line's accepted wafers lack until they have their model and the decision on it, if anything."""
     ledger, table, bundle, champion = (
-        _latest(instance, name) for name in ("batch_ledger", "wafer_table", "model_bundle", "champion")
+        _latest(instance, line.name, name) for name in ("batch_ledger", "wafer_table", "model_bundle", "champion")
     )
     if not (ledger and table and bundle):
         return "train"
-    if not (_made_from(table, "batch_ledger", ledger) and _made_from(bundle, "wafer_table", table)):
+    if not (
+        _made_from(table, line.name, "batch_ledger", ledger) and _made_from(bundle, line.name, "wafer_table", table)
+    ):
         return "train"
     version = _registered(tracking, bundle)
     values = (
-        TABLE_KEY,
-        value_key(training_key("model_bundle"), ObjectIOManager.extension),
+        table_key(line.name),
+        value_key(training_key(line.name, "model_bundle"), ObjectIOManager.extension),
     )
     if version is None or not _is_usable(tracking, version) or not all(s3.exists(s3.lake, key) for key in values):
         return "train"
     if champion is None or champion.storage_id < bundle.storage_id or not _is_decided(tracking, promotions, version):
         # The decision is part of its training, and takes no version of other hyperparameters.
-        return "decide" if version.tags.get("config_hash") == ModelConfig().content_hash else "train"
+        return "decide" if version.tags.get("config_hash") == line.hyperparameters.content_hash else "train"
     return None
 
 
-def _latest(instance: dg.DagsterInstance, name: str) -> dg.EventLogRecord | None:
-    records = instance.fetch_materializations(training_key(name), limit=1).records
+def _latest(instance: dg.DagsterInstance, line: str, name: str) -> dg.EventLogRecord | None:
+    records = instance.fetch_materializations(training_key(line, name), limit=1).records
     return records[0] if records else None
 
 
@@ -129,11 +135,11 @@ def _tags(record: dg.EventLogRecord) -> dict[str, str]:
     return dict(event.tags or {}) if event else {}
 
 
-def _made_from(below: dg.EventLogRecord, name: str, above: dg.EventLogRecord) -> bool:
-    return _tags(below).get(f"dagster/input_data_version/training/{name}") == _tags(above).get(DATA_VERSION, "")
+def _made_from(below: dg.EventLogRecord, line: str, name: str, above: dg.EventLogRecord) -> bool:
+    return _tags(below).get(f"dagster/input_data_version/{line}/training/{name}") == _tags(above).get(DATA_VERSION, "")
 
 
-def _registered(tracking: Tracking, bundle: dg.EventLogRecord) -> BundleVersion | None:
+def _registered(tracking: LineTracking, bundle: dg.EventLogRecord) -> BundleVersion | None:
     """Return the version that the event tells of; None where the registry has none or, made anew, another one."""
     try:
         version = tracking.get_version(int(_tags(bundle)[DATA_VERSION]))
@@ -144,7 +150,7 @@ def _registered(tracking: Tracking, bundle: dg.EventLogRecord) -> BundleVersion 
     return version if version.run_id == run_id else None
 
 
-def _is_usable(tracking: Tracking, version: BundleVersion) -> bool:
+def _is_usable(tracking: LineTracking, version: BundleVersion) -> bool:
     try:
         load_bundle(tracking, version)
     except BundleUnusableError:
@@ -152,7 +158,7 @@ def _is_usable(tracking: Tracking, version: BundleVersion) -> bool:
     return True
 
 
-def _is_decided(tracking: Tracking, promotions: PromotionLog, version: BundleVersion) -> bool:
+def _is_decided(tracking: LineTracking, promotions: PromotionLog, version: BundleVersion) -> bool:
     """Return whether the version predicts, or gave way to a champion that can."""
     champion = tracking.version(CHAMPION)
     if champion is not None and champion.version == version.version:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from resources.champion import load_bundle
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, OutOfFoldMissingError, Tracking
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking, OutOfFoldMissingError
 from resources.promotions import Promotion, PromotionAction, PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
 
@@ -39,7 +39,7 @@ class ChampionChangedError(RuntimeError):
 
 
 def compare(
-    tracking: Tracking,
+    tracking: LineTracking,
     challenger: BundleVersion,
     champion: BundleVersion | None,
     *,
@@ -77,7 +77,7 @@ def compare(
 
 
 def judge(
-    tracking: Tracking,
+    tracking: LineTracking,
     log: PromotionLog,
     challenger: BundleVersion,
     champion: BundleVersion | None,
@@ -104,7 +104,7 @@ def judge(
     return decision
 
 
-def registered_version(tracking: Tracking, registered: Mapping[str, Any]) -> BundleVersion:
+def registered_version(tracking: LineTracking, registered: Mapping[str, Any]) -> BundleVersion:
     """Return the version that a training registered.
 
     Parameters
@@ -124,13 +124,13 @@ def registered_version(tracking: Tracking, registered: Mapping[str, Any]) -> Bun
         expected, actual = registered[field.name], version.tags.get(field.name)
         if expected != actual:
             raise MixedTrainingsError(
-                f"version {version.version} of {version.name} is not the one that training/model_bundle registered: "
+                f"version {version.version} of {version.name} is not the one that its training registered: "
                 f"its {field.name} is {actual}, not {expected}."
             )
     return version
 
 
-def require_champion(tracking: Tracking, judged: BundleVersion, against: BundleVersion | None) -> None:
+def require_champion(tracking: LineTracking, judged: BundleVersion, against: BundleVersion | None) -> None:
     """Require that the champion is still the one that a version was compared with; None is that there was none.
 
     Raises
@@ -144,7 +144,7 @@ def require_champion(tracking: Tracking, judged: BundleVersion, against: BundleV
 
 
 def promote(
-    tracking: Tracking,
+    tracking: LineTracking,
     log: PromotionLog,
     version: BundleVersion,
     *,
@@ -191,7 +191,7 @@ def promote(
 
 
 def keep(
-    tracking: Tracking,
+    tracking: LineTracking,
     log: PromotionLog,
     version: BundleVersion,
     *,
@@ -213,7 +213,7 @@ def keep(
     return record
 
 
-def rollback(tracking: Tracking, log: PromotionLog, *, by: str, reason: str, to: int | None = None) -> Promotion:
+def rollback(tracking: LineTracking, log: PromotionLog, *, by: str, reason: str, to: int | None = None) -> Promotion:
     """Make an earlier champion the champion again.
 
     Parameters
@@ -256,6 +256,22 @@ def rollback(tracking: Tracking, log: PromotionLog, *, by: str, reason: str, to:
     record = _record("rollback", target, champion, by, reason, {}, None)
     _switch(tracking, log, target, record)
     return record
+
+
+def against_rule(history: Sequence[Promotion], version: int) -> bool:
+    """Return whether a person made `version` champion although the rule, when it judged it, did not.
+
+    Parameters
+    ----------
+    history
+        All decisions on the model, oldest first.
+    version
+        That predicts.
+    """
+    decisions = [record for record in history if record.version == version]
+    made = [record for record in decisions if record.action != "keep"]
+    refused = any(record.action == "keep" for record in decisions)
+    return refused and bool(made) and made[-1].dagster_run_id is None
 
 
 def earlier_champions(history: Sequence[Promotion], champion: int) -> list[int]:
@@ -324,7 +340,7 @@ def _said(record: Promotion) -> dict[str, Any]:
     return record.model_dump(exclude={"at", "by", "dagster_run_id"})
 
 
-def _switch(tracking: Tracking, log: PromotionLog, version: BundleVersion, record: Promotion) -> None:
+def _switch(tracking: LineTracking, log: PromotionLog, version: BundleVersion, record: Promotion) -> None:
     # A champion that cannot be used would stop prediction.
     load_bundle(tracking, version)
     # The record first: without effect it is repeated by the next try, but no record could explain a bare alias.
@@ -334,7 +350,7 @@ def _switch(tracking: Tracking, log: PromotionLog, version: BundleVersion, recor
     _tag(tracking, version, record)
 
 
-def _tag(tracking: Tracking, version: BundleVersion, record: Promotion) -> None:
+def _tag(tracking: LineTracking, version: BundleVersion, record: Promotion) -> None:
     tracking.tag_version(
         version,
         {

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from wafer_assets.domain.foreign_text import unescaped
-from wafer_assets.keys import PREDICTIONS, feed_key, training_key
+from wafer_assets.keys import predictions_key, training_key
 
 Summary = dict[str, Any]
 
@@ -16,20 +16,22 @@ LISTED = 20
 _EVENTS = 5 * LISTED  # that are looked at for them: of a batch that was scored again, only the latest counts
 
 
-def read_summary(instance: dg.DagsterInstance) -> Summary:
-    """Return the latest facts, and of the training feed those of the training that registered the latest bundle.
+def read_summary(instance: dg.DagsterInstance, line: str) -> Summary:
+    """Return the latest facts of a line; of the training feed, those of the training that registered the latest bundle.
 
     What has not been materialized yet is left out.
     """
-    ledger, bundle = _metadata(instance, "batch_ledger"), _metadata(instance, "model_bundle")
+    ledger, bundle, champion = (
+        _metadata(instance, training_key(line, asset)) for asset in ("batch_ledger", "model_bundle", "champion")
+    )
 
     def trained(asset: str) -> dict[str, Any]:
         # Another training, or an update of the table, may have begun since.
-        return _plain_values(training_metadata(instance, training_key(asset), bundle.get("training", "")))
+        return _plain_values(training_metadata(instance, training_key(line, asset), bundle.get("training", "")))
 
     table, elbow, labels = trained("wafer_table"), trained("elbow"), trained("cluster_labels")
     models, quality = trained("cluster_models"), trained("evaluation")
-    summary: Summary = {}
+    summary: Summary = {"line": line}
     if ledger:
         summary["files"] = {
             name: ledger[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
@@ -57,23 +59,23 @@ def read_summary(instance: dg.DagsterInstance) -> Summary:
         summary["registered"] = {
             name: bundle[name] for name in ("model", "version", "alias", "alarm_threshold", "policy", "mlflow_run_id")
         }
-    if champion := _metadata(instance, "champion"):  # what predicts now, whoever decided
+    if champion:  # what predicts now, whoever decided
         summary["champion"] = {
             "version": champion.get("champion_version"),
             "decision": champion["decision"],
             "reasons": [unescaped(line.removeprefix("- ")) for line in champion["reasons"].splitlines()],
         }
-    if scored := _metadata(instance, feed_key("prediction", "batch_ledger")):
+    if scored := _metadata(instance, dg.AssetKey([line, "prediction", "batch_ledger"])):
         summary["files_to_score"] = {
             name: scored[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
         }
-        summary["predictions"] = _predictions(instance)
+        summary["predictions"] = _predictions(instance, line)
     return summary
 
 
-def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+def _predictions(instance: dg.DagsterInstance, line: str) -> list[dict[str, Any]]:
     """Return the latest facts of the batches that were scored last, by batch: one query, however many there are."""
-    records = instance.fetch_materializations(PREDICTIONS, limit=_EVENTS).records
+    records = instance.fetch_materializations(predictions_key(line), limit=_EVENTS).records
     latest: dict[str, dict[str, Any]] = {}
     for event in (record.asset_materialization for record in records):
         if event is not None and event.partition is not None and event.partition not in latest:
@@ -92,8 +94,7 @@ def _predictions(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
     ]
 
 
-def _metadata(instance: dg.DagsterInstance, asset: str | dg.AssetKey) -> dict[str, Any]:
-    key = training_key(asset) if isinstance(asset, str) else asset
+def _metadata(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, Any]:
     return _plain_values(latest_metadata(instance, key))
 
 

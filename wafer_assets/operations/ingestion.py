@@ -19,7 +19,7 @@ import pyarrow.csv
 from resources.mongo import BatchFailure, BatchManifest, WaferStore
 from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
 from resources.store_errors import in_short, is_outage, unless_replaced
-from schemas.loader import BatchSchema, Feed
+from schemas.loader import BatchSchema
 from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.keys import landing_key, quarantine_folder, validated_key
@@ -71,6 +71,7 @@ def ingest_batches(
         except BatchFailedError as error:
             wafers.note_failure(
                 BatchFailure(
+                    line=schema.line,
                     feed=schema.feed,
                     batch=batch,
                     etag=error.etag,
@@ -118,7 +119,7 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
 
 def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Ingest the version of the file that is there now."""
-    feed, name = schema.feed, batch_name(batch)
+    feed, name = schema.line_feed, batch_name(batch)
     try:
         source = s3.head(s3.landing, landing_key(feed, name))
     except InvalidKeyError:
@@ -133,7 +134,7 @@ def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferS
         raise BatchFailedError(
             source.etag,
             f"{in_short(error)}. It is tried again when the file, the contract's version or the platform's code has "
-            f"changed, or with `wafer ingest --feed {feed} --from {batch} --to {batch}`.",
+            f"changed, or with `wafer ingest --line {feed.line} --feed {feed.kind} --from {batch} --to {batch}`.",
         ) from error
 
 
@@ -145,26 +146,28 @@ def _ingest_object(
     if source.size <= schema.max_file_size:
         result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
         if isinstance(result, Accepted):
-            return BatchOutcome(_accept(schema, batch, result.frame, source, s3, wafers))
+            return BatchOutcome(_accept(schema, batch, result, source, s3, wafers))
         reasons = result.reasons
-    return BatchOutcome(_quarantine(schema.feed, batch, reasons, source, s3, wafers), reasons)
+    return BatchOutcome(_quarantine(schema, batch, reasons, source, s3, wafers), reasons)
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
     """Refuse a file whose key is no plain path: it cannot be addressed, so it stays where it landed."""
-    key = landing_key(schema.feed, batch_name(batch))
+    key = landing_key(schema.line_feed, batch_name(batch))
     objects = [item for item in s3.list_objects(s3.landing, key) if item.key == key]
     if not objects:
         raise ObjectNotFoundError(f"There is no object {key!r} in the bucket {s3.landing!r}.")
     reasons = check_object(batch_name(batch), objects[0].size, schema)
-    refusal = wafers.quarantine_batch(schema.feed, batch, [reason.as_dict() for reason in reasons], objects[0])
+    refusal = wafers.quarantine_batch(
+        schema.line_feed, batch, [reason.as_dict() for reason in reasons], objects[0], schema.contract_version
+    )
     return BatchOutcome(refusal, reasons)
 
 
 def _accept(
-    schema: BatchSchema, batch: str, frame: pd.DataFrame, source: StoredObject, s3: S3Store, wafers: WaferStore
+    schema: BatchSchema, batch: str, accepted: Accepted, source: StoredObject, s3: S3Store, wafers: WaferStore
 ) -> BatchManifest:
-    feed = schema.feed
+    feed, frame = schema.line_feed, accepted.frame
     csv = _csv(frame)
     # The manifest decides what a batch is, so objects of an earlier decision go only after it has changed.
     manifest = wafers.replace_batch(
@@ -174,6 +177,8 @@ def _accept(
         source,
         sha256=frame_hash(frame),
         contract_version=schema.contract_version,
+        context=accepted.context,
+        warnings=[warning.as_dict() for warning in accepted.warnings],
         before_commit=lambda: s3.put(s3.lake, validated_key(feed, batch), csv),
     )
     for stale in s3.list_objects(s3.lake, quarantine_folder(feed, batch)):
@@ -195,19 +200,20 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def _quarantine(
-    feed: Feed,
+    schema: BatchSchema,
     batch: str,
     reasons: Sequence[Reason],
     source: StoredObject,
     s3: S3Store,
     wafers: WaferStore,
 ) -> BatchManifest:
+    feed = schema.line_feed
     folder = quarantine_folder(feed, batch)
     described = [reason.as_dict() for reason in reasons]
     report = {"batch": batch, "source": source.key, "etag": source.etag, "reasons": described}
     # Copied by the server: a file that is too large to be read is kept like any other.
     s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
-    manifest = wafers.quarantine_batch(feed, batch, described, source)
+    manifest = wafers.quarantine_batch(feed, batch, described, source, schema.contract_version)
     s3.delete(s3.lake, validated_key(feed, batch))
     return manifest

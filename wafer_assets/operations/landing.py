@@ -13,11 +13,11 @@ import dagster as dg
 from resources.adapters.dagster import latest_tag_by_partition
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject, require_plain_key
-from schemas.loader import Feed
-from wafer_assets.keys import DATA_VERSION, feed_key, landing_key, quarantine_folder
+from schemas.lines import LineFeed
+from wafer_assets.keys import DATA_VERSION, feed_key, landing_folder, landing_key, quarantine_folder
 from wafer_assets.operations.backlog import stored_outcomes
 from wafer_assets.operations.ranges import PartitionRange, batch_ranges
-from wafer_assets.partitions import BATCHES, batch_key, batch_name
+from wafer_assets.partitions import batch_key, batch_name, partitions_name
 
 LONGEST_PAUSE = 24 * 3_600.0
 """Seconds after which a file without outcome is reported again at the latest."""
@@ -31,12 +31,12 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def upload(s3: S3Store, feed: Feed, files: Sequence[Path]) -> Iterator[bool]:
+def upload(s3: S3Store, feed: LineFeed, files: Sequence[Path]) -> Iterator[bool]:
     """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content."""
     keys = [landing_key(feed, file.name) for file in files]
     for key in keys:
         require_plain_key(key)  # all or none
-    there = {item.key: item.etag for item in s3.list_objects(s3.landing, f"{feed}/")}
+    there = {item.key: item.etag for item in s3.list_objects(s3.landing, landing_folder(feed))}
     for key, file in zip(keys, files, strict=True):
         differs = there.get(key) != _etag(file)
         if differs:
@@ -55,9 +55,9 @@ def _etag(file: Path) -> str:
     return f"{whole.hexdigest()}-{len(parts)}"
 
 
-def restore_quarantined(feed: Feed, batches: Iterable[str], s3: S3Store) -> list[str]:
+def restore_quarantined(feed: LineFeed, batches: Iterable[str], s3: S3Store) -> list[str]:
     """Put the kept copies of quarantined files back where they landed, unless something is there; return which."""
-    there = {item.key for item in s3.list_objects(s3.landing, f"{feed}/")}
+    there = {item.key for item in s3.list_objects(s3.landing, landing_folder(feed))}
     restored = []
     for batch in batches:
         key = landing_key(feed, batch_name(batch))
@@ -86,7 +86,7 @@ class ReportedFile:
     event: int
 
 
-def reported_files(instance: dg.DagsterInstance, feed: Feed) -> dict[str, ReportedFile]:
+def reported_files(instance: dg.DagsterInstance, feed: LineFeed) -> dict[str, ReportedFile]:
     """Return what Dagster was last told of every file of a feed, by batch."""
     key = feed_key(feed, "raw_batches")
     landed = instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -118,7 +118,7 @@ class Tick:
 
 
 def plan_tick(
-    feed: Feed,
+    feed: LineFeed,
     listing: Iterable[StoredObject],
     reported: Mapping[str, ReportedFile],
     settled: Mapping[str, str] | None = None,
@@ -144,10 +144,11 @@ def plan_tick(
     given_up
         Batches, each with the ETag of the version that cannot be stored: they do not wait.
     """
+    folder = landing_folder(feed)
     landed = {
-        batch_key(item.key.removeprefix(f"{feed}/")): item
+        batch_key(item.key.removeprefix(folder)): item
         for item in sorted(listing, key=lambda item: (item.last_modified, item.key))
-        if item.key.startswith(f"{feed}/")
+        if item.key.startswith(folder)
     }
     known = {batch: file.etag for batch, file in reported.items() if not file.vanished}
     changed = {batch: item for batch, item in landed.items() if known.get(batch) != item.etag}
@@ -169,7 +170,7 @@ def plan_tick(
 
 
 def take_up(
-    instance: dg.DagsterInstance, feed: Feed, s3: S3Store, wafers: WaferStore, *, everything: bool = False
+    instance: dg.DagsterInstance, feed: LineFeed, s3: S3Store, wafers: WaferStore, *, everything: bool = False
 ) -> list[PartitionRange]:
     """Tell Dagster of files that are new, changed or without outcome; return the ranges of batches to ingest.
 
@@ -186,7 +187,7 @@ def take_up(
     """
     reported = {} if everything else reported_files(instance, feed)
     settled = settled_batches(instance, feed, reported, stored_outcomes(feed, wafers, s3)) if reported else {}
-    tick = plan_tick(feed, s3.list_objects(s3.landing, f"{feed}/"), reported, settled)
+    tick = plan_tick(feed, s3.list_objects(s3.landing, landing_folder(feed)), reported, settled)
     # Whatever was reported meanwhile, a file whose outcome is there needs none.
     files = {batch: item for batch, item in (tick.changed | tick.waiting).items() if settled.get(batch) != item.etag}
     report_raw_batches(instance, feed, s3.landing, files)
@@ -194,7 +195,7 @@ def take_up(
 
 
 def settled_batches(
-    instance: dg.DagsterInstance, feed: Feed, reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str]
+    instance: dg.DagsterInstance, feed: LineFeed, reported: Mapping[str, ReportedFile], outcomes: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the outcomes that Dagster was told of after the file: what a killed run stored may lack the telling.
 
@@ -220,7 +221,7 @@ def settled_batches(
 
 
 def due_batches(
-    instance: dg.DagsterInstance, feed: Feed, overdue: Iterable[str], now: float, pause: float
+    instance: dg.DagsterInstance, feed: LineFeed, overdue: Iterable[str], now: float, pause: float
 ) -> list[str]:
     """Return the batches whose pause since their last report is over.
 
@@ -255,7 +256,7 @@ def _data_version(record: dg.EventLogRecord) -> str | None:
     return (event.tags or {}).get(DATA_VERSION) if event else None
 
 
-def report_vanished(instance: dg.DagsterInstance, feed: Feed, batches: Iterable[str]) -> None:
+def report_vanished(instance: dg.DagsterInstance, feed: LineFeed, batches: Iterable[str]) -> None:
     """Tell Dagster that files have left the landing bucket; what became of the batches stays."""
     for batch in batches:
         instance.report_runless_asset_event(
@@ -269,10 +270,10 @@ def report_vanished(instance: dg.DagsterInstance, feed: Feed, batches: Iterable[
 
 
 def report_raw_batches(
-    instance: dg.DagsterInstance, feed: Feed, bucket: str, files: Mapping[str, StoredObject]
+    instance: dg.DagsterInstance, feed: LineFeed, bucket: str, files: Mapping[str, StoredObject]
 ) -> None:
     """Register the partitions of landed files and report their materializations."""
-    instance.add_dynamic_partitions(str(BATCHES[feed].name), list(files))
+    instance.add_dynamic_partitions(partitions_name(feed), list(files))
     for batch, item in files.items():
         instance.report_runless_asset_event(
             dg.AssetMaterialization(

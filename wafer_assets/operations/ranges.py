@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from schemas.loader import Feed
-from wafer_assets.partitions import BATCHES
+from schemas.lines import LineFeed
+from wafer_assets.partitions import partitions_name
 
 
 class UnknownBatchError(LookupError):
@@ -14,8 +14,8 @@ class UnknownBatchError(LookupError):
 
     code = "unknown_batch"
 
-    def __init__(self, feed: Feed, batch: str) -> None:
-        super().__init__(f"the {feed} feed knows no batch {batch!r}.")
+    def __init__(self, feed: LineFeed, batch: str) -> None:
+        super().__init__(f"the feed {feed} knows no batch {batch!r}.")
         self.batch = batch
 
 
@@ -65,20 +65,20 @@ def partition_ranges(keys: Iterable[str], wanted: Iterable[str], between: Contai
     return ranges
 
 
-def known_batches(instance: dg.DagsterInstance, feed: Feed) -> list[str]:
+def known_batches(instance: dg.DagsterInstance, feed: LineFeed) -> list[str]:
     """Return the batches of a feed that Dagster was ever told of, in the order of their arrival."""
-    return list(instance.get_dynamic_partitions(str(BATCHES[feed].name)))
+    return list(instance.get_dynamic_partitions(partitions_name(feed)))
 
 
 def batch_ranges(
-    instance: dg.DagsterInstance, feed: Feed, batches: Iterable[str], between: Container[str] = ()
+    instance: dg.DagsterInstance, feed: LineFeed, batches: Iterable[str], between: Container[str] = ()
 ) -> list[PartitionRange]:
     """Return the ranges of a feed that runs over some of its batches take; see `partition_ranges`."""
     return partition_ranges(known_batches(instance, feed), batches, between)
 
 
 def range_between(
-    instance: dg.DagsterInstance, feed: Feed, first: str | None, last: str | None
+    instance: dg.DagsterInstance, feed: LineFeed, first: str | None, last: str | None
 ) -> PartitionRange | None:
     """Return all known batches from one to another one; without them, from the first and to the last of all.
 

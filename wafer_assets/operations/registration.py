@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from resources.io_managers import FrameIOManager
-from resources.mlflow import OUT_OF_FOLD, BundleVersion, TrackedRun, Tracking
+from resources.mlflow import OUT_OF_FOLD, BundleVersion, LineTracking, TrackedRun
 from resources.s3 import S3Store
 from resources.trainings import Provenance
-from resources.wafer_table import TABLE_KEY
+from resources.wafer_table import table_key
 from schemas.loader import BatchSchema
-from wafer_assets.keys import model_card_key
+from wafer_assets.keys import model_card_key, training_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +27,11 @@ class OtherTableError(ValueError):
 
     code = "other_table"
 
-    def __init__(self, evaluated: int, wafers: int, different: int) -> None:
+    def __init__(self, line: str, evaluated: int, wafers: int, different: int) -> None:
+        evaluation, table = (training_key(line, name).to_user_string() for name in ("evaluation", "wafer_table"))
         super().__init__(
-            f"training/evaluation is of another table: {different} wafers, or their outcomes, differ from the "
-            f"{wafers} of training/wafer_table. Materialize training/evaluation again."
+            f"{evaluation} is of another table: {different} wafers, or their outcomes, differ from the "
+            f"{wafers} of {table}. Materialize {evaluation} again."
         )
         self.counts = {"evaluated_wafers": evaluated, "table_wafers": wafers, "different_wafers": different}
 
@@ -70,7 +71,7 @@ def make_bundle_of(pieces: Pieces, schema: BatchSchema, config: "ModelConfig", t
     from wafer_assets.domain.scoring import make_bundle
     from wafer_assets.domain.training import assemble
 
-    require_same_wafers(pieces.out_of_fold, pieces.table)
+    require_same_wafers(schema.line, pieces.out_of_fold, pieces.table)
     labels, groups = pieces.labels, pieces.groups
     clusters, faulty = labels["cluster"].to_numpy(), labels["faulty"].to_numpy(dtype=int)
     fitted = assemble(pieces.preprocessor, pieces.clusterer, groups[0], groups[1:], clusters, faulty, config)
@@ -112,7 +113,7 @@ def _card(pieces: Pieces, config: "ModelConfig", table_hash: str, threshold: flo
 
 def register(
     run: TrackedRun,
-    tracking: Tracking,
+    tracking: LineTracking,
     s3: S3Store,
     schema: BatchSchema,
     pieces: Pieces,
@@ -131,17 +132,17 @@ def register(
     from wafer_assets.domain.persistence import dump
     from wafer_assets.domain.report import model_card
 
-    content = dump(bundle)
+    content, table = dump(bundle), table_key(schema.line)
     run.log_params(bundle.card["config"])
     run.log_metrics({"alarm_threshold": bundle.model.threshold_})
     run.log_dataset(
-        "training/wafer_table",
+        table.removesuffix(".parquet").rpartition("/")[0],
         content_hash=origin.table_hash,
-        source=f"s3://{s3.lake}/{TABLE_KEY}",
+        source=f"s3://{s3.lake}/{table}",
         rows=len(pieces.table),
         batches=batches_of(pieces.table),
     )
-    run.log_bytes(OUT_OF_FOLD, FrameIOManager(s3).encode(pieces.out_of_fold))
+    run.log_bytes(OUT_OF_FOLD, FrameIOManager(s3, schema.line).encode(pieces.out_of_fold))
     version = tracking.register_bundle(
         run,
         content,
@@ -155,7 +156,7 @@ def register(
     )
     page = model_card(bundle, version.version, version.name)
     run.log_bytes("model_card.html", page)
-    s3.put(s3.lake, model_card_key(version.version), page)
+    s3.put(s3.lake, model_card_key(schema.line, version.version), page)
     return version, len(content)
 
 
@@ -164,8 +165,8 @@ def batches_of(table: "pd.DataFrame") -> list[str]:
     return sorted(table["batch"].unique())
 
 
-def require_same_wafers(out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> None:
-    """Require that an evaluation tested exactly the wafers of a table, with the same outcomes.
+def require_same_wafers(line: str, out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> None:
+    """Require that an evaluation of a line tested exactly the wafers of a table, with the same outcomes.
 
     Raises
     ------
@@ -176,4 +177,4 @@ def require_same_wafers(out_of_fold: "pd.DataFrame", table: "pd.DataFrame") -> N
     evaluated = dict(zip(tested["wafer"], tested["faulty"], strict=True))
     wafers = dict(zip(table["wafer"], table["faulty"], strict=True))
     if evaluated != wafers:
-        raise OtherTableError(len(evaluated), len(wafers), len(dict(evaluated.items() ^ wafers.items())))
+        raise OtherTableError(line, len(evaluated), len(wafers), len(dict(evaluated.items() ^ wafers.items())))

@@ -14,6 +14,7 @@ from resources.mongo import WaferStore
 from resources.predictions import BatchReplacedError, PredictionStore, ScoredBatch
 from resources.s3 import S3Store
 from resources.store_errors import unless_replaced
+from schemas.lines import LineFeed
 from schemas.loader import BatchSchema
 from wafer_assets.keys import prediction_key, report_key
 
@@ -32,10 +33,13 @@ class BatchScores:
         What scored it, and where that is.
     rows
         A row per wafer: see `wafer_assets.domain.scoring.Scores`.
+    ignored
+        Sensors of the wafers that the bundle does not know, because the line's contract has grown since.
     """
 
     batch: ScoredBatch
     rows: pd.DataFrame
+    ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +60,28 @@ class FileScores:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Scores batches with one and the same bundle.
+    """Scores batches of a line with one and the same bundle.
 
     Attributes
     ----------
+    feed
+        The line's prediction feed.
     version, bundle
         The registered version, and what is loaded from it.
     run_id
         Id of the Dagster run that scores.
+    against_rule
+        Whether the version was promoted by hand although the promotion rule did not pass it.
     """
 
+    feed: LineFeed
     version: BundleVersion
     bundle: "Bundle"
     run_id: str
     s3: S3Store
     wafers: WaferStore
     predictions: PredictionStore
+    against_rule: bool = False
 
     def score(self, batch: str) -> BatchScores | None:
         """Score what a batch holds now; where it is replaced meanwhile, that is scored instead.
@@ -95,24 +105,36 @@ class Scorer:
         from wafer_assets.domain.scoring import score
 
         # Read at once: what is recorded of the wafers must be true of these very wafers.
-        manifest, frame = self.wafers.read("prediction", batch)
+        stored, line = self.wafers.read(self.feed, batch), self.feed.line
+        frame = stored.frame
         if frame is None:
-            withdraw(batch, self.s3, self.predictions)
+            withdraw(self.feed, batch, self.s3, self.predictions)
             return None
         version = self.version
-        self.bundle.check_contract(manifest.contract_version, f"Batch {batch}")
+        self.bundle.check_contract(stored.manifest.contract_version, f"Batch {batch}")
+        frame, ignored = _known_to(self.bundle, frame)
         scores = score(self.bundle, frame, version.version)
         csv = scores.rows.to_csv(index=False).encode()
-        page = batch_report(self.bundle, scores, batch, frame, version.version, version.name)
+        page = batch_report(
+            self.bundle,
+            scores,
+            batch,
+            frame,
+            version.version,
+            version.name,
+            against_rule=self.against_rule,
+            context=stored.context,
+        )
         scored = ScoredBatch(
+            line=line,
             batch=batch,
-            sha256=str(manifest.sha256),
+            sha256=str(stored.manifest.sha256),
             wafers=len(frame),
             alarms=int(scores.rows["faulty"].sum()),
             model=version.name,
             bundle_version=version.version,
-            csv=prediction_key(batch),
-            report=report_key(batch),
+            csv=prediction_key(line, batch),
+            report=report_key(line, batch),
             dagster_run_id=self.run_id,
             scored_at=datetime.now(UTC),
         )
@@ -122,10 +144,10 @@ class Scorer:
             self.s3.put(self.s3.lake, scored.report, page)
 
         self.predictions.replace(scored, _documents(scores), publish)
-        return BatchScores(scored, scores.rows)
+        return BatchScores(scored, scores.rows, ignored)
 
 
-def withdraw(batch: str, s3: S3Store, predictions: PredictionStore) -> None:
+def withdraw(feed: LineFeed, batch: str, s3: S3Store, predictions: PredictionStore) -> None:
     """Remove what was predicted from an earlier version of a batch that is in quarantine now.
 
     Raises
@@ -133,13 +155,19 @@ def withdraw(batch: str, s3: S3Store, predictions: PredictionStore) -> None:
     BatchReplacedError
         The batch is not in quarantine any more.
     """
-    predictions.withdraw(batch)
-    for stale in (prediction_key(batch), report_key(batch)):
+    predictions.withdraw(feed.line, batch)
+    for stale in (prediction_key(feed.line, batch), report_key(feed.line, batch)):
         s3.delete(s3.lake, stale)
 
 
 def score_file(
-    bundle: "Bundle", version: BundleVersion, schema: BatchSchema, name: str, content: bytes
+    bundle: "Bundle",
+    version: BundleVersion,
+    schema: BatchSchema,
+    name: str,
+    content: bytes,
+    *,
+    against_rule: bool = False,
 ) -> "FileScores | Refused":
     """Score a file as if it had landed, and store nothing.
 
@@ -155,9 +183,28 @@ def score_file(
     verdict = validate(name, content, schema)
     if not isinstance(verdict, Accepted):
         return verdict
-    scores = score(bundle, verdict.frame, version.version)
-    page = batch_report(bundle, scores, name, verdict.frame, version.version, version.name)
+    frame, _ = _known_to(bundle, verdict.frame)
+    scores = score(bundle, frame, version.version)
+    page = batch_report(
+        bundle,
+        scores,
+        name,
+        frame,
+        version.version,
+        version.name,
+        against_rule=against_rule,
+        context=verdict.context,
+    )
     return FileScores(scores.rows, page)
+
+
+def _known_to(bundle: "Bundle", frame: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Leave out the sensors that a contract of the same major version has got since the bundle was trained."""
+    from wafer_assets.domain.table import sensor_names
+
+    known = set(bundle.model.feature_names_in_)
+    unknown = tuple(name for name in sensor_names(frame) if name not in known)
+    return frame.drop(columns=[*unknown]), unknown
 
 
 def _documents(scores: "Scores") -> list[dict[str, Any]]:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from resources.mlflow import BundleNotFoundError, BundleVersion, Tracking
+from resources.mlflow import BundleNotFoundError, BundleVersion, LineTracking
 from resources.mongo import BatchManifest, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import Promotion, PromotionLog
+from schemas.lines import Line
 from wafer_assets.settings import Settings
 
 
@@ -65,8 +66,8 @@ class Influence:
     scored: tuple[ScoredBatch, ...]
 
 
-def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[Influence]]:
-    """Follow a batch or a wafer: back from its predictions, and on from its training batch.
+def trace(settings: Settings, line: Line, name: str) -> tuple[list[PredictionOrigin], list[Influence]]:
+    """Follow a batch or a wafer of a line: back from its predictions, and on from its training batch.
 
     Returns
     -------
@@ -83,13 +84,15 @@ def trace(settings: Settings, name: str) -> tuple[list[PredictionOrigin], list[I
         The registry has lost a version that scored.
     """
     wafers, predictions = WaferStore(settings), PredictionStore(settings)
-    tracking, log = Tracking(settings), PromotionLog(settings)
-    scored = predictions.scored()
-    training = {item.batch: item for item in wafers.batches("training", "accepted")}
-    to_score = {item.batch: item for item in wafers.batches("prediction", "accepted")}
+    tracking, log = LineTracking(settings, line.name), PromotionLog(settings)
+    scored = predictions.scored(line.name)
+    training = {item.batch: item for item in wafers.batches(line.feed("training"), "accepted")}
+    to_score = {item.batch: item for item in wafers.batches(line.feed("prediction"), "accepted")}
 
-    predicted = [name] if name in scored else [str(prediction["batch"]) for prediction in predictions.of_wafer(name)]
-    learned = [name] if name in training else wafers.batches_of("training", name)
+    predicted = (
+        [name] if name in scored else [str(prediction["batch"]) for prediction in predictions.of_wafer(line.name, name)]
+    )
+    learned = [name] if name in training else wafers.batches_of(line.feed("training"), name)
     if not predicted and not learned:
         hint = " It waits to be scored." if name in to_score else ""
         raise NothingToTraceError(

@@ -7,6 +7,7 @@ over that file, and a production environment never reads it.
 """
 
 import fcntl
+from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from wafer_assets.settings.layout import require_layout
+from wafer_assets.settings.layout import require_layout, require_upgraded
 
 SERVICES_FILE = "services.env"
 """Name of the file in the state folder that tells a local platform where its services are."""
@@ -76,8 +77,18 @@ class MLflowSettings(_Section):
     )
     username: str | None = Field(default=None, description="User, where the server asks for one.")
     password: SecretStr | None = Field(default=None, description="Password, where the server asks for one.")
-    experiment: str = Field(default="wafer-faults", description="Experiment that collects the runs.")
-    model_name: str = Field(default="wafer-fault-model", description="Registered model of the bundles.")
+    experiment: str = Field(
+        default="wafer-faults", description="Experiment of a line's runs; the line's name follows after a dash."
+    )
+    model_name: str = Field(
+        default="wafer-fault-model",
+        description="Registered model of a line's bundles; the line's name follows after a dash.",
+    )
+
+    def of(self, line: str) -> Self:
+        """Return the settings with the names of a line's own experiment and model."""
+        names = {"experiment": f"{self.experiment}-{line}", "model_name": f"{self.model_name}-{line}"}
+        return self.model_copy(update=names)
 
 
 class PortSettings(_Section):
@@ -130,15 +141,25 @@ class NotificationSettings(_Section):
         description="Apprise URLs such as slack://..., mailto://... or json://host/path, as a JSON list. "
         "Empty means the log alone. They hold credentials.",
     )
-    max_per_hour: Annotated[int, Field(ge=1)] = Field(
-        default=20, description="Messages an hour at most; what is held back is counted in the next one."
+    receivers: Mapping[str, SecretStr] = Field(
+        default={},
+        description="Apprise URL by the name that lines give in `notify`, as a JSON object; a line without a name "
+        "that is here tells `urls`.",
     )
+    max_per_hour: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="Messages an hour at most about a line; what is held back is counted in the next one."
+    )
+
+
+_Origin = Annotated[
+    str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?/?$"), AfterValidator(lambda origin: origin.rstrip("/"))
+]
 
 
 class WebSettings(_Section):
     """Who may reach what is served over HTTP: the Dagster UI, the reports and the scoring server."""
 
-    origins: tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?$")], ...] = Field(
+    origins: tuple[_Origin, ...] = Field(
         default=(),
         description="Addresses beside a server's own that people and programs reach it at, such as "
         "https://wafer.example.com, as a JSON list; under no other is anything answered.",
@@ -203,6 +224,7 @@ def load_settings() -> Settings:
     if settings.environment == "production":
         return settings
     require_layout(settings.state_dir)
+    require_upgraded(settings.state_dir)
     # What a crash leaves of the file names servers that are gone.
     running = services_run(settings.state_dir)
     return Settings(_env_file=settings.state_dir / SERVICES_FILE) if running else settings

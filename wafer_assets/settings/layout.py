@@ -1,23 +1,23 @@
 """Which layout the state folder has, so that no version of the platform works on a folder that it does not know.
 
 The folder says so in a file of its own. What is in the folder is the business of whoever keeps it there; each change
-after which an earlier version could not use the folder any more takes the next number and an entry in `MOVES`.
+after which an earlier version could not use the folder any more takes the next number. How a folder becomes one of the
+latest layout is `wafer_assets.operations.upgrade`'s, for it takes running services.
 """
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-LAYOUT = 1
+LAYOUT = 2
 """The layout that this version of the platform works with."""
 
 LAYOUT_FILE = "layout"
 """Name of the file in the state folder that holds the number of its layout."""
 
-MOVES: dict[int, Callable[[Path], None]] = {}
-"""How a folder becomes one of the next layout, by the number of its own; done again if it was cut short."""
+UPGRADE_FILE = "upgrade"
+"""Name of the file in the state folder that is there while the folder is brought to the latest layout."""
 
 # What the first start left in a folder before there were marks.
 _UNMARKED = ("services.lock", "dagster", "training.lock")
@@ -30,7 +30,7 @@ class StateLayoutError(RuntimeError):
 
 
 def require_layout(state_dir: Path) -> None:
-    """Require that the state folder may be used, if there is one; one of an earlier layout is moved if that is known.
+    """Require that the state folder may be used, if there is one.
 
     Raises
     ------
@@ -40,15 +40,49 @@ def require_layout(state_dir: Path) -> None:
     found = _layout_of(state_dir)
     if found is None or found == LAYOUT:
         return
-    moves = [MOVES.get(number) for number in range(found, LAYOUT)]
-    if not moves or None in moves:
+    if found < LAYOUT:
+        remedy = "`wafer services upgrade` brings it up to date, or set WAFER_STATE_DIR to another folder."
+    else:
+        remedy = "Use the version of the platform that wrote it, or set WAFER_STATE_DIR to another folder."
+    raise StateLayoutError(
+        f"The state folder {state_dir} has layout {found}, and this version of the platform works with layout "
+        f"{LAYOUT}. {remedy}"
+    )
+
+
+def require_upgraded(state_dir: Path) -> None:
+    """Require that no upgrade of the state folder was cut short.
+
+    Raises
+    ------
+    StateLayoutError
+        One was.
+    """
+    if (state_dir / UPGRADE_FILE).exists():
         raise StateLayoutError(
-            f"The state folder {state_dir} has layout {found}, and this version of the platform works with layout "
-            f"{LAYOUT}. Use the version of the platform that wrote it, or set WAFER_STATE_DIR to another folder."
+            f"The upgrade of the state folder {state_dir} was cut short. `wafer services upgrade` goes on with it."
         )
-    for number, move in enumerate(filter(None, moves), found + 1):
-        move(state_dir)
-        _mark(state_dir, number)
+
+
+def begin_upgrade(state_dir: Path) -> bool:
+    """Mark a folder of an earlier layout as one that is being upgraded; return whether there is anything to do.
+
+    Raises
+    ------
+    StateLayoutError
+        The folder is of a later layout.
+    """
+    found = _layout_of(state_dir)
+    if found is not None and found < LAYOUT:
+        (state_dir / UPGRADE_FILE).touch()
+        _mark(state_dir, LAYOUT)
+    require_layout(state_dir)
+    return (state_dir / UPGRADE_FILE).exists()
+
+
+def end_upgrade(state_dir: Path) -> None:
+    """Say that the folder is one of the latest layout now."""
+    (state_dir / UPGRADE_FILE).unlink(missing_ok=True)
 
 
 def make_ready(state_dir: Path) -> None:

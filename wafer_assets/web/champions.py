@@ -16,6 +16,7 @@ from threading import Thread
 
 import psutil
 
+from schemas.loader import BatchSchema
 from wafer_assets.domain.persistence import load
 from wafer_assets.domain.scoring import Bundle
 from wafer_assets.web.served_bundle import ServedBundle
@@ -100,6 +101,8 @@ class Champions:
     ----------
     folder
         Where the leader puts them.
+    schema
+        The contract of the wafers that they score.
 
     Attributes
     ----------
@@ -107,8 +110,9 @@ class Champions:
         The same.
     """
 
-    def __init__(self, folder: SharedFolder) -> None:
+    def __init__(self, folder: SharedFolder, schema: BatchSchema) -> None:
         self.folder = folder
+        self._schema = schema
         self._bundles: dict[int, ServedBundle] = {}
         self._load(folder.current)
         Thread(target=self._follow, name="champions", daemon=True).start()
@@ -124,7 +128,7 @@ class Champions:
 
     def _load(self, version: int) -> None:
         try:
-            self._bundles[version] = ServedBundle(self.folder.bundle(version), version)
+            self._bundles[version] = ServedBundle(self.folder.bundle(version), version, self._schema)
         except FileNotFoundError:  # there is a newer one already
             return
         self.folder.tell_loaded(version)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from resources.s3 import InvalidKeyError, ObjectNotFoundError, S3Store
-from wafer_assets.keys import PAGES
+from wafer_assets.keys import is_page
 from wafer_assets.settings import Settings
 from wafer_assets.web.guard import Guard, origins_of
 
@@ -32,7 +32,7 @@ def pages_app(s3: S3Store) -> "Starlette":
 
     def page(request: Request) -> Response:
         key = request.path_params["key"]
-        if key.startswith(PAGES):
+        if is_page(key):
             try:
                 return HTMLResponse(s3.get(s3.lake, key), headers=_HEADERS)
             except (ObjectNotFoundError, InvalidKeyError):

@@ -22,12 +22,16 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from schemas.lines import load_lines
+from schemas.loader import BatchSchema
+from wafer_assets.settings import load_settings
 from wafer_assets.web.champions import FOLDER_VARIABLE, Champions, SharedFolder
 from wafer_assets.web.formats import JSON, MAX_BYTES, RefusedRequest
 from wafer_assets.web.guard import Guard
@@ -41,8 +45,24 @@ BODY_SECONDS = 30.0
 MAX_HELD_BYTES = 4 * MAX_BYTES
 """Of all requests that a worker holds at a time; further ones are to come again."""
 
-ORIGINS_FILE = "origins.json"
-"""In the shared folder: the addresses that the server is reached at."""
+SERVED_FILE = "served.json"
+"""In the shared folder: whose wafers are scored, and at which addresses the server is reached."""
+
+
+class Served(BaseModel):
+    """What the workers of a server have in common.
+
+    Attributes
+    ----------
+    line
+        Name of the line whose wafers are scored.
+    origins
+        The addresses that the server is reached at.
+    """
+
+    line: str
+    origins: tuple[str, ...]
+
 
 _GROUP_BYTES = 2_000_000
 _SWITCH_SECONDS = 0.0005
@@ -210,7 +230,9 @@ def scoring_app(champions: Champions, origins: Iterable[str]) -> Guard:
 def app() -> Guard:
     """Return the application of the folder that the environment names; a factory for uvicorn."""
     folder = SharedFolder(Path(os.environ[FOLDER_VARIABLE]))
-    return scoring_app(Champions(folder), json.loads((folder.path / ORIGINS_FILE).read_text()))
+    served = Served.model_validate_json((folder.path / SERVED_FILE).read_text())
+    line = load_lines(load_settings().lines).lines[served.line]
+    return scoring_app(Champions(folder, BatchSchema.of(line, "prediction")), served.origins)
 
 
 def _error(status: int, reason: str) -> Response:

@@ -3,21 +3,20 @@
 ``uvicorn --factory wafer_assets.web.scoring:app`` is the workers; `serve` is the leader.
 """
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from resources.champion import bundle_of, champion_of
-from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, Tracking, TrackingUnreachableError
+from resources.mlflow import CHAMPION, BundleUnusableError, BundleVersion, LineTracking, TrackingUnreachableError
 from wafer_assets.domain.persistence import NewerFormat
 from wafer_assets.web.champions import FOLDER_VARIABLE, SharedFolder, await_workers, shared_folder
-from wafer_assets.web.scoring import ORIGINS_FILE
+from wafer_assets.web.scoring import SERVED_FILE, Served
 
 HOST = "127.0.0.1"
 PORT = 5001
@@ -40,7 +39,7 @@ class Checked:
     content: bytes
 
 
-def check(tracking: Tracking, version: BundleVersion) -> Checked:
+def check(tracking: LineTracking, version: BundleVersion) -> Checked:
     """Fetch a version's file, and load it once.
 
     Raises
@@ -53,7 +52,7 @@ def check(tracking: Tracking, version: BundleVersion) -> Checked:
     return Checked(version, content)
 
 
-def checked_champion(tracking: Tracking) -> Checked:
+def checked_champion(tracking: LineTracking) -> Checked:
     """Return the champion that a server started now would serve.
 
     Raises
@@ -66,9 +65,9 @@ def checked_champion(tracking: Tracking) -> Checked:
     return check(tracking, champion_of(tracking))
 
 
-def prepare(folder: SharedFolder, number: int, content: bytes, origins: Iterable[str]) -> None:
+def prepare(folder: SharedFolder, served: Served, number: int, content: bytes) -> None:
     """Put into the folder what workers need to start."""
-    (folder.path / ORIGINS_FILE).write_text(json.dumps(list(origins)))
+    (folder.path / SERVED_FILE).write_text(served.model_dump_json())
     folder.offer(number, content)
     folder.switch()
 
@@ -89,7 +88,7 @@ class Follower:
         Takes remarks.
     """
 
-    tracking: Tracking
+    tracking: LineTracking
     folder: SharedFolder
     workers: int
     say: Callable[[str], None]
@@ -118,21 +117,21 @@ class Follower:
 
 
 def serve(
-    tracking: Tracking,
+    tracking: LineTracking,
     champion: Checked,
-    origins: Iterable[str],
+    served: Served,
     say: Callable[[str], None],
     *,
     port: int = PORT,
     workers: int = WORKERS,
     host: str = HOST,
 ) -> int:
-    """Serve the champion, and whichever is it later, until asked to end; return the exit code of the server.
+    """Serve the champion of a line, and whichever is it later, until asked to end; return the exit code of the server.
 
     Ctrl-C and SIGTERM, where they arrive as KeyboardInterrupt, end the server with all its workers, and are no failure.
     """
     with shared_folder() as folder:
-        prepare(folder, champion.version.version, champion.content, origins)
+        prepare(folder, served, champion.version.version, champion.content)
         follower = Follower(tracking, folder, workers, say)
         # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its workers.
         with subprocess.Popen(

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import pandas as pd
 
-from schemas.loader import load_schema
 from wafer_assets.domain.preprocessing import WrongSensors, select_columns
 from wafer_assets.domain.scoring import Bundle, score
 from wafer_assets.web.formats import RefusedRequest, Table, read
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from schemas.loader import BatchSchema
 
     Floats = NDArray[np.float64]
 
@@ -67,13 +68,14 @@ class ServedBundle:
     ----------
     bundle : Bundle
     version : int, of the registered model
+    schema : BatchSchema, of the prediction feed of the line
     """
 
-    def __init__(self, bundle: Bundle, version: int) -> None:
+    def __init__(self, bundle: Bundle, version: int, schema: BatchSchema) -> None:
         self.bundle = bundle
         self.version = version
         self._columns = pd.Index(bundle.model.feature_names_in_, dtype=object)
-        self._schema = load_schema("prediction")
+        self._schema = schema
         self._texts = (_WAFER, self._schema.wafer, *self._schema.header_aliases)
         self._layout: _Layout | None = None
         # The first prediction prepares the explanation and loads libraries, a second that no request should wait.
