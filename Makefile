@@ -12,8 +12,8 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
-	wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
+.PHONY: help setup demo serve dev screenshots audit check test test-lines test-docs test-faults test-kubernetes lint types validate unit image \
+	image-tag reasons lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ image: setup ## Build the platform's container image, unless nothing in it has c
 
 image-tag: setup ## Print the image's tag, which follows from its content.
 	@$(BIN)/python -m deploy.image tag
+
+audit: setup ## Look for known vulnerabilities of what the locks pin; ARGS='--database <export of advisories>'.
+	@$(BIN)/python -m deploy.ci vulnerabilities $(ARGS)
 
 wheel: setup ## Build the platform's package, for a host that runs it without a container.
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir build/wheel .

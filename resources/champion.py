@@ -30,14 +30,26 @@ def load_champion(tracking: LineTracking) -> "tuple[BundleVersion, Bundle]":
     NoChampionError
         No version was promoted yet.
     BundleUnusableError
-        Its file is missing or damaged.
+        Its file is missing, damaged, or not the one that was registered.
     NewerFormat
         A newer version of the platform wrote it.
+    """
+    version = champion_of(tracking)
+    return version, load_bundle(tracking, version)
+
+
+def champion_of(tracking: LineTracking) -> BundleVersion:
+    """Return the version that predicts.
+
+    Raises
+    ------
+    NoChampionError
+        No version was promoted yet.
     """
     version = tracking.version(CHAMPION)
     if version is None:
         raise NoChampionError
-    return version, load_bundle(tracking, version)
+    return version
 
 
 def load_bundle(tracking: LineTracking, version: BundleVersion) -> "Bundle":
@@ -46,17 +58,30 @@ def load_bundle(tracking: LineTracking, version: BundleVersion) -> "Bundle":
     Raises
     ------
     BundleUnusableError
-        Its file is missing or damaged.
+        Its file is missing, damaged, or not the one that was registered.
     NewerFormat
         A newer version of the platform wrote it.
+    """
+    return bundle_of(version, tracking.content_of(version))
+
+
+def bundle_of(version: BundleVersion, content: bytes) -> "Bundle":
+    """Return the bundle in the file of a version.
+
+    Raises
+    ------
+    BundleUnusableError, NewerFormat
+        The content cannot be used.
     """
     from wafer_assets.domain.persistence import NotAnObject, UntrustedObject, load
     from wafer_assets.domain.scoring import Bundle
 
     try:
-        bundle = load(tracking.content_of(version))
-    except (NotAnObject, UntrustedObject) as error:
-        raise BundleUnusableError(version) from error
+        bundle = load(content)
+    except NotAnObject as error:
+        raise BundleUnusableError(version, "is damaged") from error
+    except UntrustedObject as error:
+        raise BundleUnusableError(version, "asks for types that are not the platform's") from error
     if not isinstance(bundle, Bundle):
-        raise BundleUnusableError(version)
+        raise BundleUnusableError(version, "holds something else than a bundle")
     return bundle

@@ -6,10 +6,10 @@ every key that is not known is refused, and so is what must never be in a values
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "helm_values" / "base.yaml"
@@ -118,10 +118,17 @@ class EmptyDir(_Section):
 
 
 class Volume(_Section):
-    """A folder for a pod."""
+    """A folder for a pod: its own, or what a config map holds."""
 
     name: Name
-    empty_dir: EmptyDir
+    empty_dir: EmptyDir | None = None
+    config_map: Reference | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if (self.empty_dir is None) == (self.config_map is None):
+            raise ValueError("a volume is an emptyDir or a configMap")
+        return self
 
 
 class VolumeMount(_Section):
@@ -430,7 +437,8 @@ class ComputeLogManager(_Section):
 class PostgresqlParams(_Section):
     """Parameters of the connection string."""
 
-    sslmode: Literal["require", "verify-ca", "verify-full"] | None = None
+    sslmode: Literal["verify-full"] | None = None
+    sslrootcert: Annotated[str, Field(pattern=r"^/etc/rds/[a-z]+\.pem$")] | None = None
 
 
 class PostgresqlService(_Section):

@@ -8,6 +8,7 @@ import pandas as pd
 from resources.mlflow import BundleVersion, LineTracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
+from resources.s3 import S3Store
 from schemas.lines import LineFeed
 
 if TYPE_CHECKING:
@@ -40,3 +41,11 @@ def pyfunc_of(tracking: LineTracking, version: BundleVersion) -> "PyFuncModel":
     mlflow.set_tracking_uri(tracking.settings.tracking_uri)
     with TemporaryDirectory() as folder:
         return mlflow.pyfunc.load_model(version.uri, dst_path=folder)
+
+
+def exchange_bundle(tracking: LineTracking, s3: S3Store, version: BundleVersion, content: bytes) -> None:
+    """Write something else over a version's file in the lake, where it lies with those of all others."""
+    good = tracking.content_of(version)
+    keys = [item.key for item in s3.list_objects(s3.lake, "mlflow/") if item.key.endswith("/bundle.skops")]
+    (key,) = [key for key in keys if s3.get(s3.lake, key) == good]
+    s3.put(s3.lake, key, content)

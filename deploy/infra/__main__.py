@@ -12,11 +12,12 @@ import boto3
 import click
 
 from deploy.infra import passwords
+from deploy.infra.certificates import certificates_of
 from deploy.infra.cluster import reached
 from deploy.infra.drift import differences
 from deploy.infra.environment import Environment, InfraError, sign_in
 from deploy.infra.leftovers import Leftover, leftovers
-from deploy.infra.rendering import ENVIRONMENTS, render
+from deploy.infra.rendering import CERTIFICATES, ENVIRONMENTS, render
 from deploy.infra.stacks import Stack, variables
 from deploy.infra.state import delete_state, make_state
 from deploy.infra.teardown import destroy, losses, sleep
@@ -140,8 +141,9 @@ def databases(environment: Environment, tag: str) -> None:
             "host": facts["postgresql"],
             "user": master["username"],
             "password": master["password"],
-            "sslmode": "require",
+            "sslmode": "verify-full",
         },
+        "certificates": certificates_of(environment.region, ENVIRONMENTS / environment.name / CERTIFICATES),
         "passwords": {
             "dagster": passwords.value(session, facts["names"]["postgresql"])["password"],
             "mlflow": urlsplit(mlflow).password,
@@ -242,7 +244,8 @@ def _render(environment: Environment, folder: Path) -> None:
     facts = Stack(environment, "cloud").outputs().get("environment")
     if not facts:
         raise InfraError(f"{environment.name} is not there yet: `make apply ENV={environment.name}`.")
-    click.echo(f"Written: {render(environment.name, facts, folder)}")
+    certificates = certificates_of(environment.region, folder / environment.name / CERTIFICATES)
+    click.echo(f"Written: {render(environment.name, facts, certificates, folder)}")
 
 
 if __name__ == "__main__":

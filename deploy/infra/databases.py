@@ -1,11 +1,13 @@
 """Makes Dagster's and MLflow's roles and databases in PostgreSQL; safe to repeat, and the way to change a password.
 
 It is read as text and run inside of the cluster, in the platform's image, because PostgreSQL is reached from there
-alone. Where PostgreSQL is and all passwords come from its standard input.
+alone. Where PostgreSQL is, what its certificate is checked against and all passwords come from its standard input.
 """
 
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import psycopg2
 from psycopg2 import sql
@@ -14,7 +16,10 @@ from psycopg2 import sql
 def main() -> None:
     """Make what is missing, and set the passwords."""
     given = json.load(sys.stdin)
-    connection = psycopg2.connect(dbname="postgres", **given["master"])
+    with tempfile.TemporaryDirectory() as folder:
+        certificates = Path(folder, "ca.pem")
+        certificates.write_text(given["certificates"])
+        connection = psycopg2.connect(dbname="postgres", sslrootcert=str(certificates), **given["master"])
     connection.autocommit = True
     with connection.cursor() as cursor:
         for name, password in given["passwords"].items():

@@ -75,7 +75,8 @@ def _value(name: str, facts: dict[str, Any], ask: Ask) -> dict[str, str]:
     if name == "postgresql":
         return {"password": password}
     if name == "mlflow":
-        address = f"postgresql+psycopg2://mlflow:{password}@{facts['postgresql']}:5432/mlflow?sslmode=require"
+        checked = "sslmode=verify-full&sslrootcert=/etc/rds/ca.pem"
+        address = f"postgresql+psycopg2://mlflow:{password}@{facts['postgresql']}:5432/mlflow?{checked}"
         return {"backend-store-uri": address}
     if name == "stores":
         urls = ask("Apprise addresses of notifications, as a JSON list", True) or "[]"

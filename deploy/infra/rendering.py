@@ -15,12 +15,15 @@ ENVIRONMENTS = ROOT / "deploy" / "environments"
 _VALUES = ROOT / "helm_values" / "eks.yaml"
 _MANIFEST = ROOT / "deploy" / "manifests" / "environment.yaml"
 _OVERLAY = Path(__file__).with_name("overlay.yaml")
+CERTIFICATES = "ca.pem"
+PROXY = "oauth2-proxy"
+"""Name of the sign-in proxy's image in the manifests."""
 UNSET = "set-by-deploy"
 """Tag of an environment that nothing was deployed to; no image has it."""
 
 
-def render(name: str, facts: dict[str, str], folder: Path = ENVIRONMENTS) -> Path:
-    """Write an environment's folder anew, and return it. An image that is set there stays.
+def render(name: str, facts: dict[str, str], certificates: str, folder: Path = ENVIRONMENTS) -> Path:
+    """Write an environment's folder anew, and return it. An image of ours that is set there stays.
 
     Parameters
     ----------
@@ -28,6 +31,8 @@ def render(name: str, facts: dict[str, str], folder: Path = ENVIRONMENTS) -> Pat
         The environment.
     facts : dict of str to str
         Terraform's output ``environment``.
+    certificates : str
+        What PostgreSQL's certificate is checked against, in PEM.
     folder : Path
         Where environments are.
 
@@ -41,6 +46,7 @@ def render(name: str, facts: dict[str, str], folder: Path = ENVIRONMENTS) -> Pat
     header = f"# Written by `make render ENV={name}` from what Terraform made: change the environment's file there.\n"
     named = yaml.safe_load(_MANIFEST.read_text())["data"]
     (written / "environment.env").write_text(header + "".join(f"{key}={facts[key]}\n" for key in named))
+    (written / CERTIFICATES).write_text(certificates)
     image = _image(written)
     tag = image.get("newTag", UNSET)
     for file, document in (("kustomization.yaml", _overlay(facts, image)), ("values.yaml", values(facts, tag))):
@@ -66,13 +72,15 @@ def values(facts: dict[str, str], tag: str = UNSET) -> dict[str, Any]:
 
 def _overlay(facts: dict[str, str], image: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(_OVERLAY.read_text())
-    return found | {"images": [{**image, "name": NAME, "newName": facts["REPOSITORY"]}]}
+    proxy, _, digest = facts["PROXY_IMAGE"].partition("@")
+    ours = {**image, "name": NAME, "newName": facts["REPOSITORY"]}
+    return found | {"images": [ours, {"name": PROXY, "newName": proxy, "digest": digest}]}
 
 
 def _image(folder: Path) -> dict[str, str]:
-    """Return which image is set: a tag, a digest or both."""
+    """Return which image of ours is set: a tag, a digest or both."""
     file = folder / "kustomization.yaml"
     if not file.is_file():
         return {"newTag": UNSET}
-    (image,) = yaml.safe_load(file.read_text())["images"]
+    (image,) = (image for image in yaml.safe_load(file.read_text())["images"] if image["name"] == NAME)
     return {key: str(value) for key, value in image.items() if key in ("newTag", "digest")}

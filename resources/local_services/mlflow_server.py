@@ -38,6 +38,7 @@ class MLflow(Server):
         return [
             program("mlflow"),
             "server",
+            *("--app-name", "wafer"),  # resources.adapters.mlflow_server
             *("--host", str(host)),
             *("--port", str(port)),
             *("--allowed-hosts", f"{host}:{port},localhost:{port}"),

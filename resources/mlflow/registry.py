@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ CHAMPION = "champion"
 OUT_OF_FOLD = "out_of_fold.parquet"
 """Artifact of a version's run: the out-of-fold rows that the version is compared by."""
 
+BUNDLE_DIGEST = "bundle_sha256"
+"""Tag of a version: the SHA-256 of its bundle's file, which whoever reads the file holds it against."""
+
 _BUNDLE_FILE = "artifacts/bundle.skops"  # where `register_bundle` puts the bundle in the version
 _BUNDLE_CODE = Path(__file__).parents[1] / "bundle_pyfunc.py"
 _BUNDLE_PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "xgboost-cpu")
@@ -44,13 +48,13 @@ class BundleNotFoundError(LookupError):
 
 
 class BundleUnusableError(RuntimeError):
-    """A registered version's file cannot be read."""
+    """A registered version's file is gone, damaged, or another one than was registered."""
 
     code = "bundle_unusable"
 
-    def __init__(self, version: "BundleVersion") -> None:
+    def __init__(self, version: "BundleVersion", why: str) -> None:
         super().__init__(
-            f"version {version.version} of {version.name} is unusable: its file {_BUNDLE_FILE} cannot be read. "
+            f"version {version.version} of {version.name} is unusable: its file {_BUNDLE_FILE} {why}. "
             "Go back to the champion before it with `wafer models rollback`, or train again."
         )
 
@@ -130,7 +134,7 @@ class ModelRegistry(MLflowServer):
                 name="bundle",
                 run_id=run.run_id,
                 registered_model_name=self.settings.model_name,
-                tags=dict(tags),
+                tags={**tags, BUNDLE_DIGEST: sha256(bundle).hexdigest()},
                 python_model=_BUNDLE_CODE,
                 artifacts={"bundle": str(file)},
                 signature=bundle_signature(sensors, optional),
@@ -220,17 +224,31 @@ class ModelRegistry(MLflowServer):
         Raises
         ------
         BundleUnusableError
-            The file is missing, or cannot be downloaded though the server answers.
+            The file is missing, cannot be downloaded though the server answers, or is not the one that was registered.
         """
         with self._server() as client, tempfile.TemporaryDirectory() as folder:
             from mlflow.artifacts import download_artifacts
 
+            from wafer_assets.domain.persistence import MAX_BYTES
+
             try:
-                return Path(download_artifacts(f"{version.uri}/{_BUNDLE_FILE}", dst_path=folder)).read_bytes()
+                file = Path(download_artifacts(f"{version.uri}/{_BUNDLE_FILE}", dst_path=folder))
+                if file.stat().st_size > MAX_BYTES:
+                    raise BundleUnusableError(version, f"has more than {MAX_BYTES:,} bytes")
+                content = file.read_bytes()
+            except BundleUnusableError:
+                raise
             except Exception as error:
                 # The artifact store may be any; a server that is gone altogether fails here, and says so.
                 client.search_experiments(max_results=1)
-                raise BundleUnusableError(version) from error
+                raise BundleUnusableError(version, "cannot be downloaded") from error
+        # Versions of before the digest was noted have none.
+        expected, found = version.tags.get(BUNDLE_DIGEST), sha256(content).hexdigest()
+        if expected not in (None, found):
+            raise BundleUnusableError(
+                version, f"is not the one that was registered: its SHA-256 is {found}, not {expected}"
+            )
+        return content
 
     def set_alias(self, alias: str, version: BundleVersion) -> None:
         """Let `alias` name `version`, and no other."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 
-from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleVersion, LineTracking
+from resources.mlflow import CHAMPION, OUT_OF_FOLD, BundleUnusableError, BundleVersion, LineTracking
 from resources.model_config import FaultModelConfig, PromotionConfig, model_resource
 from resources.promotions import PromotionLog
 from resources.trainings import MixedTrainingsError, Provenance
@@ -16,6 +16,7 @@ from tests.assets.test_predictions import bundle_bytes
 from tests.domain.test_promotion import results
 from tests.feeds import LINE
 from wafer_assets.assets.champion import champion_asset
+from wafer_assets.domain.foreign_text import unescaped
 from wafer_assets.keys import training_key
 from wafer_assets.operations.champion import promote, rollback
 from wafer_assets.settings import Settings
@@ -161,14 +162,16 @@ def test_a_champion_without_results_is_not_replaced_by_rule(tracking: LineTracki
     found = decide(tracking, log)
     assert (found["decision"], current(tracking)) == ("keep", 1)
     assert "version 1" in str(found["reasons"])
-    assert OUT_OF_FOLD in str(found["reasons"])
+    assert OUT_OF_FOLD in unescaped(str(found["reasons"]))
 
 
 def test_a_champion_that_cannot_be_read_is_replaced_by_a_model_that_is_good_as_the_first(
     tracking: LineTracking, log: PromotionLog
 ) -> None:
-    challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
-    assert decide(tracking, log)["decision"] == "promote"
+    damaged = challenge(tracking, 4, content=bundle_bytes(0)[:5_000])
+    with pytest.raises(BundleUnusableError, match="is damaged"):
+        decide(tracking, log)
+    tracking.set_alias(CHAMPION, damaged)  # as if its file had been damaged since
     challenge(tracking, 0.01)  # no better than chance
     assert (decide(tracking, log)["decision"], current(tracking)) == ("keep", 1)
     challenge(tracking, 2)  # worse than what the champion was, and better than none

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from resources.champion import load_bundle
-from resources.mlflow import BundleVersion, LineTracking
+from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from resources.mongo import BatchManifest, BatchStatus, StoredBatch, WaferStore
 from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
@@ -310,7 +310,7 @@ def test_a_bundle_of_another_contract_is_refused_by_name(feed: Feed, good: dict[
 
 def test_a_damaged_bundle_fails_the_run_and_nothing_is_written(feed: Feed, good: dict[str, bytes]) -> None:
     version = feed.register(bundle_bytes(0)[:5_000])
-    feed.promote(version)
+    feed.tracking.set_alias(CHAMPION, version)
     message = failure(feed.run("secom__predict", feed.ingested(good)))
     assert f"version {version.version}" in message
     assert "wafer models rollback" in message

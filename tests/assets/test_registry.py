@@ -1,5 +1,7 @@
 """The bundle: one registered version with all that prediction needs, and with what it comes from."""
 
+from hashlib import sha256
+
 import pandas as pd
 
 from resources.champion import load_bundle
@@ -50,6 +52,7 @@ def test_the_version_is_the_challenger_and_tagged_with_its_origin(modelling: Mod
         **{name: origin[name] for name in ("training", "config_hash", "table_hash")},
         "contract_version": load_schema("training").contract_version,
         "dagster_run_id": made.run.run_id,
+        "bundle_sha256": sha256(LineTracking(modelling.settings, "secom").content_of(version)).hexdigest(),
     }
 
 

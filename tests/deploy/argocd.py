@@ -14,7 +14,7 @@ import yaml
 from deploy.ci.tools import FOLDER as TOOLS
 from deploy.infra.rendering import render
 from tests.chart import ROOT, load_values
-from tests.deploy.infra.test_rendering import FACTS
+from tests.deploy.infra.test_rendering import CERTIFICATES, FACTS
 
 FOLDER = ROOT / "deploy" / "argocd"
 BASE = FOLDER / "base"
@@ -80,7 +80,9 @@ def laid_out(made: Object, folder: Path) -> Path:
     """Lay the commit out as Argo CD checks it out, with the environment that Terraform made; return its root."""
     shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=shutil.ignore_patterns("terraform", "__pycache__"))
     shutil.copytree(ROOT / "helm_values", folder / "helm_values")
-    render(made["spec"]["sources"][0]["path"].rpartition("/")[2], FACTS, folder / "deploy" / "environments")
+    render(
+        made["spec"]["sources"][0]["path"].rpartition("/")[2], FACTS, CERTIFICATES, folder / "deploy" / "environments"
+    )
     return folder
 
 

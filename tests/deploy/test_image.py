@@ -180,6 +180,7 @@ def test_the_ignore_file_lets_through_only_what_is_needed() -> None:
     assert {line[1:] for line in lines if line.startswith("!")} == {
         *(
             "LICENSE",
+            "deploy/dagster-webserver",
             "pyproject.toml",
             "workspace.yaml",
             "locks/runtime.txt",

@@ -15,12 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import kubernetes_validate
 import pytest
 import yaml
-from dagster import DagsterRun
 from dagster_k8s import client as k8s_client
 from dagster_k8s import executor as k8s_executor
 from dagster_k8s import launcher as k8s_launcher
@@ -29,9 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from resources.adapters import dagster_k8s as steps_as_pods
-from resources.mlflow import CHAMPION, BundleVersion, LineTracking
 from tests.chart import BASE, EKS, ROOT, load_values
-from tests.conftest import use
 from tests.deploy.runbook import block, run
 from wafer_assets.settings import Settings, load_settings
 
@@ -42,7 +38,7 @@ FOLDER = ROOT / "deploy" / "manifests"
 KUBERNETES = "1.35"
 OUR_IMAGE = "wafer-fault-platform"
 EVERYWHERE = "0.0.0.0"
-ANYWHERE, VPC, ATLAS, API_SERVER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "172.20.0.1/32"
+ANYWHERE, VPC, ATLAS, BALANCER = "0.0.0.0/0", "10.0.0.0/16", "192.168.248.0/21", "10.0.240.0/20"
 # Where a pod asks its node for its role.
 ROLES = "169.254.170.23/32"
 
@@ -204,20 +200,13 @@ def outside_the_namespace(objects: list[Object]) -> list[str]:
 
 
 def loose_images(objects: list[Object]) -> list[str]:
-    """Images without a tag of their own; ours gets it from the environment, and only there."""
+    """Images that are not those of the environment, or not named by a digest where it has been put in."""
     found = []
     for name, _, container in containers(objects):
-        if re.fullmatch(rf"\S+/{OUR_IMAGE}@sha256:[0-9a-f]{{64}}", container["image"]):
+        if re.fullmatch(rf"\S+/({OUR_IMAGE}|oauth2-proxy)@sha256:[0-9a-f]{{64}}", container["image"]):
             continue
-        image, _, tag = container["image"].rpartition(":")
-        if not image or "/" in tag:
-            found.append(f"{name}: {container['image']} has no tag")
-        elif tag == "latest":
-            found.append(f"{name}: {container['image']}")
-        elif image == OUR_IMAGE and tag != "set-in-kustomization":
+        if container["image"] not in (f"{OUR_IMAGE}:set-in-kustomization", "oauth2-proxy:set-in-kustomization"):
             found.append(f"{name}: {container['image']} is not that of the environment")
-        elif image != OUR_IMAGE and not re.fullmatch(r"v\d+\.\d+\.\d+", tag):
-            found.append(f"{name}: {container['image']} is not one version")
     return found
 
 
@@ -510,11 +499,11 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
         lambda o: one(o, "ExternalSecret", "wafer-stores")["spec"].update(refreshIntervall="1h"),
     ),
     ("another namespace", outside_the_namespace, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
-    ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:latest")),
-    ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b")),
+    ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="oauth2-proxy:latest")),
+    ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="a/b")),
     ("a tag of ours", loose_images, lambda o: container_of(o, "mlflow").update(image="wafer-fault-platform:0123abc")),
     ("no tag, but a port", loose_images, lambda o: container_of(o, "mlflow").update(image="registry:5000/b")),
-    ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="quay.io/a/b:v7")),
+    ("a moving tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="oauth2-proxy:v7")),
     ("root", weak_pods, lambda o: pod_of(o, "mlflow")["spec"]["securityContext"].update(runAsUser=0)),
     ("root in the container", weak_pods, lambda o: container_of(o, "mlflow")["securityContext"].update(runAsUser=0)),
     (
@@ -696,8 +685,10 @@ def test_the_chart_is_given_our_image_settings_and_secrets(values: Object, manif
     assert {place["image"]["repository"].rpartition("/")[2] for place in places} == {OUR_IMAGE}
     secrets = {item["spec"]["target"]["name"] for item in of_kind(manifests, "ExternalSecret")}
     assert values["global"]["postgresqlSecretName"] in secrets
-    for place in (location, values["runLauncher"]["config"]["k8sRunLauncher"]):
+    launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
+    for place in (location, launcher, values["dagsterWebserver"]):
         assert place["envConfigMaps"] == [{"name": "wafer-settings"}]
+    for place in (location, launcher):
         assert {secret["name"] for secret in place["envSecrets"]} <= secrets
 
 
@@ -818,7 +809,6 @@ def test_pods_reach_each_other_only_where_the_platform_needs_it(manifests: list[
         ("run", "mlflow"),
         ("step", "mlflow"),
         ("wafer-scoring", "mlflow"),
-        ("wafer-scoring-champion", "mlflow"),
         ("wafer-console", "mlflow"),
     }
 
@@ -844,7 +834,6 @@ def test_no_pod_has_half_a_way(manifests: list[Object]) -> None:
         (["mlflow"], {(VPC, 5432), (ROLES, 80), (ANYWHERE, 443)}),
         (["migration"], {(VPC, 5432)}),
         (["wafer-scoring"], set()),
-        (["wafer-scoring-champion"], {(VPC, 443), (API_SERVER, 443)}),
         (["auth-proxy-operators", "auth-proxy-viewers", "auth-proxy-mlflow"], {(ANYWHERE, 443)}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -913,42 +902,27 @@ def test_the_scoring_server_takes_its_flags(manifests: list[Object]) -> None:
     assert (str(options["host"]), options["port"]) == (EVERYWHERE, container["ports"][0]["containerPort"])
 
 
-def promoted(settings: Settings) -> BundleVersion:
-    """Register a version that is not the first one, and make it the champion."""
-    tracking = LineTracking(settings, "secom")
-    with tracking.run(DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
-        _, version = (tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags={}) for _ in range(2))
-    tracking.set_alias(CHAMPION, version)
-    return version
-
-
-@pytest.mark.parametrize("is_there", [True, False], ids=["a champion", "no champion"])
-def test_the_scoring_server_is_told_of_a_new_champion(
-    is_there: bool, manifests: list[Object], platform_settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_the_scoring_server_is_reached_under_the_names_of_its_service(
+    manifests: list[Object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kubernetes import client, config
+    for name, value in one(manifests, "ConfigMap", "wafer-settings")["data"].items():
+        monkeypatch.setenv(name, value)
+    service = one(manifests, "Service", "wafer-scoring")
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    hosts = {rule["host"] for item in of_kind(manifests, "Ingress") for rule in item["spec"]["rules"]}
+    assert set(load_settings().web.origins) == {
+        *(f"http://{name}.wafer{suffix}:{port}" for suffix in ("", ".svc.cluster.local")),
+        *(f"https://{host}" for host in hosts if host.startswith("wafer")),
+    }
 
-    use(platform_settings, monkeypatch)
-    champion = promoted(platform_settings) if is_there else None
-    patches: list[Object] = []
-    monkeypatch.setattr(config, "load_incluster_config", lambda: None)
-    monkeypatch.setattr(client.AppsV1Api, "patch_namespaced_deployment", lambda _, **patch: patches.append(patch))
-    container = container_of(manifests, "wafer-scoring-champion")
-    assert container["command"] == ["python", "-c"]
-    code = compile(container["args"][0], "scoring-champion.yaml", "exec")
-    if champion is None:
-        with pytest.raises(SystemExit) as end:
-            exec(code, {})  # noqa: S102 (it is ours)
-        assert (end.value.code, patches) == (0, [])
-        return
-    exec(code, {})  # noqa: S102
-    (patch,) = patches
-    deployment = one(manifests, "Deployment", patch["name"])
-    assert patch["namespace"] == deployment["metadata"]["namespace"]
-    assert patch["name"] in one(manifests, "Role", "wafer-scoring-champion")["rules"][0]["resourceNames"]
-    deployment["spec"]["template"]["metadata"] |= patch["body"]["spec"]["template"]["metadata"]
-    assert deployment["spec"]["template"]["metadata"]["annotations"] == {"wafer/champion": str(champion.version)}
-    kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+
+def test_only_the_load_balancer_reaches_a_proxy_and_is_believed(manifests: list[Object]) -> None:
+    for proxy in ("auth-proxy-operators", "auth-proxy-viewers", "auth-proxy-mlflow"):
+        policies = policies_of(manifests, "Ingress", all_pods(manifests)[proxy])
+        sources = [source for policy in policies for rule in policy.get("ingress", []) for source in rule["from"]]
+        assert sources == [{"ipBlock": {"cidr": BALANCER}}]
+        trusted = [flag for flag in arguments_of(manifests, proxy) if flag.startswith("--trusted-proxy-ip=")]
+        assert trusted == [f"--trusted-proxy-ip={BALANCER}"]
 
 
 @pytest.mark.parametrize(

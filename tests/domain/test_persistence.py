@@ -1,5 +1,6 @@
 import io
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -71,6 +72,68 @@ def test_an_archive_of_something_else_is_refused(schema: str) -> None:
         archive.writestr("schema.json", schema)
 
     with pytest.raises((NotAnObject, UntrustedObject)):
+        load(content.getvalue())
+
+
+def archive(**files: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as zipped:
+        for name, data in files.items():
+            zipped.writestr(name.replace("_json", ".json"), data)
+    return content.getvalue()
+
+
+def claiming(size: int) -> bytes:
+    """A file that says of its content that it is small, and holds more."""
+    data = bytearray(archive(schema_json=b"[" + b"1," * 20_000_000 + b"1]"))
+    start = data.rindex(b"PK\x01\x02")
+    data[start + 24 : start + 28] = size.to_bytes(4, "little")
+    return bytes(data)
+
+
+BOMBS = {
+    "zeros": lambda: archive(schema_json=b"{}", big=bytes(300_000_000)),
+    "a long list": lambda: archive(schema_json=b"[" + b"1," * 30_000_000 + b"1]"),
+    "many lists": lambda: archive(schema_json=b"[" + b"[]," * 3_000_000 + b"1]"),
+    "many lists that do not shrink": lambda: archive(
+        schema_json=b"[" + b"[]," * 400_000 + b"1]", noise=np.random.default_rng(0).bytes(200_000)
+    ),
+    "deep lists": lambda: archive(schema_json=b"[" * 100_000 + b"]" * 100_000),
+    "deep objects": lambda: archive(
+        schema_json=b'{"__loader__": "ListNode", "__class__": "list", "__module__": "builtins", "content": [' * 900
+        + b"]}" * 900
+    ),
+    "a claim to be small": lambda: claiming(2),
+    "many files": lambda: archive(**{f"f{number}": b"" for number in range(5_000)}),
+    "a long number": lambda: archive(schema_json=b"1" * 5_000),
+    "a format that is no number": lambda: archive(schema_json=b"{}", format=b"one"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_file_that_is_made_to_take_all_memory_is_refused_before_it_does(name: str) -> None:
+    content = BOMBS[name]()
+    assert len(content) < 5_000_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotAnObject):
+            load(content)
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_that_claims_more_than_the_file_has_is_refused() -> None:
+    good = sio.dumps(np.arange(8.0))
+    with zipfile.ZipFile(io.BytesIO(good)) as read:
+        files = {name: read.read(name) for name in read.namelist()}
+    (array,) = [name for name in files if name.endswith(".npy")]
+    files[array] = files[array].replace(b"(8,)", b"(" + b"9" * 12 + b",)")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as written:
+        for name, data in files.items():
+            written.writestr(name, data)
+    with pytest.raises(NotAnObject):
         load(content.getvalue())
 
 

@@ -183,7 +183,8 @@ def test_files_are_merged_as_helm_does(tmp_path: Path) -> None:
 def test_code_locations_differ_only_where_environments_must() -> None:
     def common(file: Path) -> dict[str, Any]:
         (location,) = load_values(file)["dagster-user-deployments"]["deployments"]
-        return {key: value for key, value in location.items() if key not in {"image", "resources", "envSecrets"}}
+        own = {"image", "resources", "envSecrets", "volumes", "volumeMounts"}
+        return {key: value for key, value in location.items() if key not in own}
 
     assert common(EKS) == common(LOCAL)
 
@@ -397,8 +398,24 @@ def test_the_jobs_of_runs_are_valid_for_kubernetes(run_pod: V1Job) -> None:
 def test_every_folder_that_is_written_to_is_one_of_the_pod(values: dict[str, Any], name: str) -> None:
     (location,) = values["dagster-user-deployments"]["deployments"]
     pod = location if name == "code location" else values[name]
-    assert {mount["mountPath"] for mount in pod["volumeMounts"]} == {"/tmp", values["global"]["dagsterHome"]}
+    read_only = {volume["name"] for volume in pod["volumes"] if "configMap" in volume}
+    written = {mount["mountPath"] for mount in pod["volumeMounts"] if mount["name"] not in read_only}
+    assert written == {"/tmp", values["global"]["dagsterHome"]}
     assert {mount["name"] for mount in pod["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_production_speaks_to_the_database_under_the_certificates_of_its_region_alone() -> None:
+    values = load_values(BASE, EKS)
+    params = values["postgresql"]["postgresqlParams"]
+    assert params == {"sslmode": "verify-full", "sslrootcert": "/etc/rds/ca.pem"}
+    run = values["runLauncher"]["config"]["k8sRunLauncher"]["runK8sConfig"]
+    (location,) = values["dagster-user-deployments"]["deployments"]
+    pods = [(values[name]["volumes"], values[name]["volumeMounts"]) for name in ("dagsterWebserver", "dagsterDaemon")]
+    pods += [(location["volumes"], location["volumeMounts"])]
+    pods += [(run["podSpecConfig"]["volumes"], run["containerConfig"]["volumeMounts"])]
+    for volumes, mounts in pods:
+        assert {"name": "rds-certificates", "configMap": {"name": "rds-certificates"}} in volumes
+        assert {"name": "rds-certificates", "mountPath": "/etc/rds"} in mounts
 
 
 def test_the_webserver_is_asked_where_it_listens(values: dict[str, Any]) -> None:

@@ -134,7 +134,7 @@ def running_platform() -> Iterator[Platform]:
         with phase("code location, daemon and webserver start"):
             webserver = deploy(cluster, values, config, settings, postgres, image)
         port = stack.enter_context(cluster.forwarded(webserver, WEB_PORT))
-        client = DagsterGraphQLClient("127.0.0.1", port_number=port)
+        client = DagsterGraphQLClient("127.0.0.1", port_number=port, headers={"Host": f"127.0.0.1:{WEB_PORT}"})
         stop_sensors(client)
         yield Platform(cluster, settings, instance, client, image, next_image, postgres)
 

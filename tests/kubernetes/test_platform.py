@@ -230,7 +230,7 @@ def test_the_scoring_server_of_the_manifests_answers_with_the_champion(platform:
         answer = requests.post(
             f"http://127.0.0.1:{port}/invocations",
             data=wafers.to_csv(index=False),
-            headers={"Content-Type": "text/csv"},
+            headers={"Content-Type": "text/csv", "Host": "wafer-scoring.wafer:5001"},
             timeout=60,
         )
     assert answer.status_code == 200, answer.text

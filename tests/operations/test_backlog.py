@@ -20,6 +20,7 @@ from tests.domain.test_promotion import results
 from tests.feeds import LINE, PREDICTION, TRAINING
 from tests.landing import land
 from tests.operations.test_champion import CutOff
+from tests.stored import exchange_bundle
 from wafer_assets.cli import main
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
@@ -269,7 +270,8 @@ def test_a_lost_table_model_or_registry_is_made_again(trained: Trained) -> None:
 
 
 def test_a_champion_that_cannot_be_read_is_decided_on_again(trained: Trained) -> None:
-    damaged = trained.register(bundle_bytes(0)[:5_000])
+    damaged = trained.register(bundle_bytes(0))
     trained.decide(promote, damaged)
+    exchange_bundle(trained.tracking, trained.s3, damaged, bundle_bytes(0)[:5_000])
     trained.decide(keep, trained.register(bundle_bytes(1)))
     assert trained.left == "decide"

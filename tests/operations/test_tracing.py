@@ -13,6 +13,7 @@ from resources.predictions import PredictionStore, ScoredBatch
 from resources.promotions import PromotionLog
 from resources.s3 import StoredObject
 from schemas.lines import LineFeed
+from tests.assets.test_predictions import bundle_bytes
 from tests.feeds import LINE, PREDICTION, TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import frame_hash
@@ -44,7 +45,7 @@ class Platform:
         """Register a version that was trained on these batches."""
         with self.tracking.run(dg.DagsterRun(job_name="secom__train", run_id=str(uuid4()))) as run:
             run.log_dataset("table", content_hash="abc", source="s3://lake/table", rows=8, batches=batches)
-            return self.tracking.register_bundle(run, b"a bundle", sensors=["Sensor-1"], tags=tags)
+            return self.tracking.register_bundle(run, bundle_bytes(0), sensors=["Sensor-1"], tags=tags)
 
     def score(self, batch: str, version: int) -> None:
         """Store predictions of a batch that a version made."""

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -498,7 +499,8 @@ def test_each_registration_is_a_version_and_the_newest_is_the_challenger(
     first, second = register(tracking, fitted[0]), register(tracking, fitted[0])
     assert (first.version, second.version) == (1, 2)
     assert tracking.version(CHALLENGER) == second
-    assert second.tags == {"table_hash": "c0ffee"}
+    digest = sha256(tracking.content_of(second)).hexdigest()
+    assert second.tags == {"table_hash": "c0ffee", "bundle_sha256": digest}
 
     tracking.set_alias("champion", first)
     assert tracking.version("champion") == first
@@ -515,7 +517,7 @@ def test_versions_are_listed_newest_first_with_tags_and_aliases(tracking: LineTr
     assert [version.version for version in tracking.versions()] == [2, 1]
     assert tracking.aliases() == {CHALLENGER: 2, CHAMPION: 1}
     assert tracking.get_version(2) == second
-    assert tracking.get_version(1).tags == {"table_hash": "c0ffee", "decision": "promote"}
+    assert tracking.get_version(1).tags == {**first.tags, "decision": "promote"}
     assert first.registered_at <= second.registered_at
     with pytest.raises(BundleNotFoundError, match=r"no version 7\. The latest are: 1, 2"):
         tracking.get_version(7)

@@ -11,6 +11,7 @@ from resources.promotions import PromotionLog
 from resources.trainings import training_id, training_pool
 from schemas.lines import Line
 from wafer_assets.assets.common import group, hyperparameters, image, owners, training_input, with_hyperparameters
+from wafer_assets.domain.foreign_text import markdown
 from wafer_assets.keys import training_key
 from wafer_assets.operations.champion import judge, keep, promote, registered_version, require_champion
 
@@ -92,7 +93,7 @@ def _result(
     return dg.MaterializeResult(
         metadata={
             "decision": decision,
-            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons)),
+            "reasons": dg.MetadataValue.md("\n".join(f"- {markdown(reason)}" for reason in reasons)),
             **({} if number is None else {"champion_version": number, "challenger_version": number}),
             "training": training_id(run),
             **evidence,

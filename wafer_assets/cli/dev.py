@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 
@@ -33,6 +32,8 @@ def dev(port: int | None) -> None:
     from wafer_assets.cli.instance import dagster_home, open_instance
     from wafer_assets.web.pages import served
 
+    dagster_ui = "wafer_assets.web.dagster_ui"  # it imports the webserver
+
     settings = load_settings()
     local = LocalServices(settings)
     with console.status("starting S3, MongoDB and MLflow"):
@@ -41,7 +42,7 @@ def dev(port: int | None) -> None:
         with open_instance(settings):
             pass  # sensors follow only what happens while they run, so what was killed before is ended here
         port = port or free_port(3000)
-        command = [str(Path(sys.executable).with_name("dagster")), "dev", "-h", _HOST, "-p", str(port)]
+        command = [sys.executable, "-m", dagster_ui, "--dev", "-h", _HOST, "-p", str(port)]
         environment = {
             "PYTHONWARNINGS": "ignore",  # Dagster's remarks on itself
             **os.environ,

@@ -215,6 +215,7 @@ def _report(settings: Settings, line: "Line", record: "Promotion") -> None:
     import dagster as dg
 
     from wafer_assets.cli.instance import open_instance
+    from wafer_assets.domain.foreign_text import markdown
     from wafer_assets.keys import DATA_VERSION, training_key
 
     with open_instance(settings) as instance:
@@ -223,7 +224,7 @@ def _report(settings: Settings, line: "Line", record: "Promotion") -> None:
                 training_key(line.name, "champion"),
                 metadata={
                     "decision": record.action,
-                    "reasons": dg.MetadataValue.md(f"- By {record.by}: {record.reason}"),
+                    "reasons": dg.MetadataValue.md(f"- {markdown(f'By {record.by}: {record.reason}')}"),
                     "champion_version": record.version,
                 },
                 tags={DATA_VERSION: str(record.version)},

@@ -1,4 +1,4 @@
-"""`wafer serve`: the champion behind MLflow's scoring server."""
+"""`wafer serve`: the champion behind the scoring server."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -29,12 +29,17 @@ def serve(line: "Line", port: int | None, host: str, workers: int) -> None:
     """Answer scoring requests over HTTP with the champion.
 
     A request holds one to 1,000 wafers as CSV or JSON, with the columns of a batch file; the answer holds the very
-    rows that scoring a batch gives. Ctrl-C stops everything that was started. Start it again to serve a new champion.
+    rows that scoring a batch gives, and the version of the model. A new champion answers within seconds of its
+    promotion, without a restart. Ctrl-C stops everything that was started.
+
+    Under other names than its own, and to pages of other origins, nothing is answered: WAFER_WEB__ORIGINS lists more.
     """
     require_free_port(host, port)
-    from resources import scoring_server
     from resources.local_services import LocalServices, free_port
     from resources.mlflow import LineTracking
+    from wafer_assets.web import scoring_server
+    from wafer_assets.web.guard import origins_of
+    from wafer_assets.web.scoring import Served
 
     settings = load_settings()
     local = None
@@ -43,17 +48,19 @@ def serve(line: "Line", port: int | None, host: str, workers: int) -> None:
         with console.status("starting S3, MongoDB and MLflow"):
             settings = local.up()
     try:
-        version = scoring_server.champion(LineTracking(settings, line.name))
+        tracking = LineTracking(settings, line.name)
+        champion = scoring_server.checked_champion(tracking)
         port = port or free_port(scoring_server.PORT)
         address = f"http://{host}:{port}"
-        console.print(f"champion   version {version.version} of {version.name}")
+        console.print(f"champion   version {champion.version.version} of {champion.version.name}")
         console.print(f"address    {address}/invocations (ready when {address}/ping answers, in some seconds)")
         console.print("example    ", end="")
         console.print(
             f"curl {address}/invocations -H 'Content-Type: text/csv' --data-binary @wafers.csv", soft_wrap=True
         )
         console.print("Ctrl-C stops everything.")
-        sys.exit(scoring_server.serve(settings.mlflow, line.name, version, port, workers, host))
+        served = Served(line=line.name, origins=origins_of(host, port, settings.web.origins))
+        sys.exit(scoring_server.serve(tracking, champion, served, console.print, port=port, workers=workers, host=host))
     finally:
         if local is not None and local.started:
             local.down()

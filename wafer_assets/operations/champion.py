@@ -180,7 +180,7 @@ def promote(
     PromotionRefusedError
         The reason is empty, or `version` is the champion already.
     BundleUnusableError
-        The version's file cannot be read.
+        The version's file cannot be used; nothing has changed then.
     """
     champion = tracking.version(CHAMPION)
     if champion is not None and champion.version == version.version:
@@ -236,7 +236,7 @@ def rollback(tracking: LineTracking, log: PromotionLog, *, by: str, reason: str,
     PromotionRefusedError
         The reason is empty, there is no champion, or nothing, or not `to`, came before it.
     BundleUnusableError
-        The earlier champion's file cannot be read any more.
+        The earlier champion's file cannot be used any more; nothing has changed then.
     """
     champion = tracking.version(CHAMPION)
     if champion is None:
@@ -341,8 +341,8 @@ def _said(record: Promotion) -> dict[str, Any]:
 
 
 def _switch(tracking: LineTracking, log: PromotionLog, version: BundleVersion, record: Promotion) -> None:
-    # A champion that cannot be read would stop prediction.
-    tracking.content_of(version)
+    # A champion that cannot be used would stop prediction.
+    load_bundle(tracking, version)
     # The record first: without effect it is repeated by the next try, but no record could explain a bare alias.
     log.append(record)
     # The atomic step: whoever asks for the champion gets the old version before this request and the new one after.

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from wafer_assets.domain.foreign_text import unescaped
 from wafer_assets.keys import predictions_key, training_key
 
 Summary = dict[str, Any]
@@ -62,7 +63,7 @@ def read_summary(instance: dg.DagsterInstance, line: str) -> Summary:
         summary["champion"] = {
             "version": champion.get("champion_version"),
             "decision": champion["decision"],
-            "reasons": [line.removeprefix("- ") for line in champion["reasons"].splitlines()],
+            "reasons": [unescaped(line.removeprefix("- ")) for line in champion["reasons"].splitlines()],
         }
     if scored := _metadata(instance, dg.AssetKey([line, "prediction", "batch_ledger"])):
         summary["files_to_score"] = {

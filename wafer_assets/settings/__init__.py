@@ -151,6 +151,21 @@ class NotificationSettings(_Section):
     )
 
 
+_Origin = Annotated[
+    str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?/?$"), AfterValidator(lambda origin: origin.rstrip("/"))
+]
+
+
+class WebSettings(_Section):
+    """Who may reach what is served over HTTP: the Dagster UI, the reports and the scoring server."""
+
+    origins: tuple[_Origin, ...] = Field(
+        default=(),
+        description="Addresses beside a server's own that people and programs reach it at, such as "
+        "https://wafer.example.com, as a JSON list; under no other is anything answered.",
+    )
+
+
 class Settings(BaseSettings):
     """Everything that differs between a laptop and production."""
 
@@ -192,6 +207,7 @@ class Settings(BaseSettings):
     automation: AutomationSettings = AutomationSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
+    web: WebSettings = WebSettings()
 
 
 def load_settings() -> Settings:

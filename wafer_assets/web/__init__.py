@@ -1,1 +1,1 @@
-"""What browsers ask for over HTTP. Scoring over HTTP is `resources.scoring_server`'s."""
+"""What is asked for over HTTP: the guard before it, the Dagster UI, reports as pages, and scoring."""

@@ -2,7 +2,7 @@
 
 Which keys are pages, under which address and with which headers belongs here. What a report says does not: that is
 `wafer_assets.domain.report`, and the step that scores a batch puts it into the lake. Neither does the scoring server,
-which is `resources.scoring_server`.
+which is `wafer_assets.web.scoring`.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from resources.s3 import InvalidKeyError, ObjectNotFoundError, S3Store
 from wafer_assets.keys import is_page
 from wafer_assets.settings import Settings
+from wafer_assets.web.guard import Guard, origins_of
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -51,7 +52,11 @@ def served(settings: Settings) -> Iterator[str | None]:
         yield None
         return
     config = uvicorn.Config(
-        pages_app(S3Store(settings)), host="127.0.0.1", port=address.port, log_level="critical", access_log=False
+        Guard(pages_app(S3Store(settings)), origins_of("127.0.0.1", address.port)),
+        host="127.0.0.1",
+        port=address.port,
+        log_level="critical",
+        access_log=False,
     )
     try:
         socket = config.bind_socket()

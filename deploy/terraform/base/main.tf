@@ -12,6 +12,7 @@ resource "helm_release" "nodes" {
     certificateArn = var.certificate_arn
     public         = var.public
     allowedCidrs   = var.allowed_cidrs
+    subnetIds      = var.subnet_ids
   })]
 }
 

@@ -50,6 +50,11 @@ variable "public" {
   description = "Whether the load balancer is on the internet."
 }
 
+variable "subnet_ids" {
+  type        = list(string)
+  description = "Subnets of the load balancer, in which no pod is."
+}
+
 variable "allowed_cidrs" {
   type        = list(string)
   description = "Networks that may reach the load balancer."

@@ -19,9 +19,10 @@ output "environment" {
     OIDC_ISSUER        = var.sign_in.issuer
     OPERATORS_GROUP    = var.sign_in.operators_group
     VIEWERS_GROUP      = var.sign_in.viewers_group
+    PROXY_IMAGE        = var.sign_in.proxy_image
     VPC_CIDR           = var.network.cidr
+    BALANCER_CIDR      = module.network.public_cidr
     MONGODB_CIDR       = var.network.mongodb_cidr
-    API_ADDRESS        = "172.20.0.1/32"
   }
   description = "What differs between environments in Helm values and manifests; `make render` writes it where they read it."
 }
@@ -38,6 +39,7 @@ output "base" {
     certificate_arn = module.hosts.certificate_arn
     public          = var.hosts.public
     allowed_cidrs   = var.hosts.allowed_cidrs
+    subnet_ids      = module.network.public_subnet_ids
     zone            = var.hosts.zone
     charts          = var.charts
   }

@@ -130,8 +130,8 @@ variable "hosts" {
 }
 
 variable "sign_in" {
-  type        = object({ issuer = string, operators_group = string, viewers_group = string })
-  description = "OIDC provider that people sign in with, and its groups of who may change things and who may look."
+  type        = object({ issuer = string, operators_group = string, viewers_group = string, proxy_image = string })
+  description = "OIDC provider that people sign in with, its groups of who may change things and who may look, and the image of oauth2-proxy."
 
   validation {
     condition     = can(regex("^https://[^/\\s]+(/[^\\s]*)?$", var.sign_in.issuer))
@@ -140,6 +140,10 @@ variable "sign_in" {
   validation {
     condition     = length(var.sign_in.operators_group) > 0 && length(var.sign_in.viewers_group) > 0
     error_message = "`sign_in` names no group: without one everybody who can sign in would be let through."
+  }
+  validation {
+    condition     = can(regex("^[^@\\s]+/[^@:\\s]+@sha256:[0-9a-f]{64}$", var.sign_in.proxy_image))
+    error_message = "`sign_in.proxy_image` is ${var.sign_in.proxy_image}: repository@sha256:digest of oauth2-proxy, in a registry that nodes can pull from. A tag can be given another meaning."
   }
 }
 

@@ -20,7 +20,13 @@ hosts = {
   public        = false
 }
 
-sign_in = { issuer = "https://idp.example.com", operators_group = "wafer-operators", viewers_group = "wafer-viewers" }
+sign_in = {
+  issuer          = "https://idp.example.com"
+  operators_group = "wafer-operators"
+  viewers_group   = "wafer-viewers"
+  # oauth2-proxy v7.15.5, copied into a registry of yours.
+  proxy_image = "registry.example.com/oauth2-proxy@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+}
 
 # Each line with its prefix in the landing bucket: `files.landing` of its line.yaml, by default its name.
 lines = { secom = "secom" }

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import certifi
 import pytest
 
 ROOT = Path(__file__).parents[3]
 KIT = Path(os.environ.get("TERRAFORM_KIT", ROOT.parent / "shared" / "terraform"))
 TOOLS = ROOT / ".venv-infra" / "bin"
+CERTIFICATES = Path(certifi.where()).read_text()
 ACCOUNT, REGION = "111122223333", "eu-central-1"
 
 NO_TERRAFORM = pytest.mark.skipif(
@@ -47,6 +49,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns(".terraform", "__pycache__", "environments.bak")
     for name in ("deploy", "helm_values"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("dev", "production"):  # AWS publishes them, and is out of reach
+        kept = folder / "deploy" / "environments" / name / "ca.pem"
+        kept.parent.mkdir(parents=True)
+        kept.write_text(CERTIFICATES)
     return folder
 
 

@@ -22,6 +22,7 @@ VALUES = {
     "certificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/0",
     "public": False,
     "allowedCidrs": ["10.0.0.0/8"],
+    "subnetIds": ["subnet-1", "subnet-2"],
 }
 # Helm itself, which is one of the tools: it is never imported here.
 RENDER = """
@@ -66,6 +67,7 @@ def test_the_one_way_in_is_as_open_as_it_is_to_be(public: bool, scheme: str) -> 
     made = rendered("nodes", VALUES | {"public": public})
     way = made["IngressClassParams"]["spec"]
     assert (way["scheme"], way["inboundCIDRs"]) == (scheme, ["10.0.0.0/8"])
+    assert way["subnets"] == {"ids": ["subnet-1", "subnet-2"]}
     assert way["certificateARNs"] == [VALUES["certificateArn"]]
     assert {tag["key"]: tag["value"] for tag in way["tags"]} == TAGS
     ingresses = yaml.safe_load_all((ROOT / "deploy" / "manifests" / "ingress.yaml").read_text())

@@ -27,7 +27,7 @@ def make(server: Postgres, **passwords: str) -> str:
     master = {"host": server.host, "port": server.port, "user": "dagster", "password": server.password}
     done = subprocess.run(
         [ROOT / ".venv" / "bin" / "python", "-c", SCRIPT.read_text()],
-        input=json.dumps({"master": master, "passwords": passwords}),
+        input=json.dumps({"master": master, "passwords": passwords, "certificates": ""}),
         capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     return done.stdout

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.infra.environment import Environment
 from deploy.infra.stacks import Stack, kind
-from tests.deploy.infra.conftest import ACCOUNT, NO_TERRAFORM, NO_TOOLS, Infra, outputs
+from tests.deploy.infra.conftest import ACCOUNT, CERTIFICATES, NO_TERRAFORM, NO_TOOLS, Infra, outputs
 
 pytestmark = [NO_TERRAFORM, NO_TOOLS, pytest.mark.infra]
 
@@ -137,8 +137,9 @@ def test_secrets_are_filled_and_reach_postgresql_without_being_seen(
         "host": facts["postgresql"],
         "user": "postgres",
         "password": "kept-by-rds",
-        "sslmode": "require",
+        "sslmode": "verify-full",
     }
+    assert given["certificates"] == CERTIFICATES
     assert given["passwords"]["dagster"] == password
     assert len(given["passwords"]["mlflow"]) == len(password)
     # Neither what was started nor what was printed shows one.

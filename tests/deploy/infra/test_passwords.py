@@ -42,7 +42,7 @@ def test_every_secret_gets_a_value_that_its_reader_takes(places: boto3.Session) 
     assert len(value(places, "wafer-dev/postgresql")["password"]) >= 40
     uri = make_url(value(places, "wafer-dev/mlflow")["backend-store-uri"])
     assert (uri.drivername, uri.host, uri.database) == ("postgresql+psycopg2", FACTS["postgresql"], "mlflow")
-    assert uri.query == {"sslmode": "require"}
+    assert uri.query == {"sslmode": "verify-full", "sslrootcert": "/etc/rds/ca.pem"}
     stores = value(places, "wafer-dev/stores")
     assert TypeAdapter(list[str]).validate_json(stores["notification-urls"]) == ["json://host/path"]
     assert stores["mongo-uri"] == URI

@@ -1,5 +1,6 @@
 """What Terraform made reaches manifests and values, as a whole and nowhere else."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import yaml
 
 from deploy.infra.rendering import UNSET, render, values
 from tests.chart import BASE, instance_config, load_values
-from tests.deploy.infra.conftest import ROOT
+from tests.deploy.infra.conftest import CERTIFICATES, ROOT
 from tests.deploy.test_manifests import RULES, Object, all_pods, arguments_of, leaves, of_kind, one, strings
 
 FACTS = {
@@ -29,7 +30,9 @@ FACTS = {
     "OIDC_ISSUER": "https://login.fab.test/realm",
     "OPERATORS_GROUP": "engineers",
     "VIEWERS_GROUP": "guests",
+    "PROXY_IMAGE": "registry.fab.test/oauth2-proxy@sha256:" + "7" * 64,
     "VPC_CIDR": "10.77.0.0/16",
+    "BALANCER_CIDR": "10.77.240.0/20",
     "MONGODB_CIDR": "192.168.96.0/21",
 }
 # What the manifests hold where nothing was rendered.
@@ -54,14 +57,14 @@ def built(environment: Path) -> list[Object]:
 
 @NO_KUBECTL
 def test_no_example_is_left_in_any_manifest(folder: Path) -> None:
-    objects = built(render("test", FACTS, folder))
+    objects = built(render("test", FACTS, CERTIFICATES, folder))
     assert len(objects) > 40
     assert [text for item in objects for _, text in strings(item) if re.search(EXAMPLES, text)] == []
 
 
 @NO_KUBECTL
 def test_the_manifests_of_an_environment_keep_every_rule(folder: Path) -> None:
-    objects = built(render("test", FACTS, folder))
+    objects = built(render("test", FACTS, CERTIFICATES, folder))
     for container in (container for item in objects for container in _containers(item)):
         if container["image"] == f"{FACTS['REPOSITORY']}:{UNSET}":
             container["image"] = "wafer-fault-platform:set-in-kustomization"
@@ -76,12 +79,11 @@ def _containers(item: Object) -> list[Object]:
 
 @NO_KUBECTL
 def test_networks_hosts_and_groups_are_those_of_the_environment(folder: Path) -> None:
-    objects = built(render("test", FACTS, folder))
+    objects = built(render("test", FACTS, CERTIFICATES, folder))
     assert leaves(objects, all_pods(objects)["run"]) >= {(FACTS["VPC_CIDR"], 5432), (FACTS["MONGODB_CIDR"], 27017)}
-    assert leaves(objects, all_pods(objects)["wafer-scoring-champion"]) == {
-        (FACTS["VPC_CIDR"], 443),
-        ("172.20.0.1/32", 443),
-    }
+    assert one(objects, "NetworkPolicy", "load-balancer")["spec"]["ingress"][0]["from"] == [
+        {"ipBlock": {"cidr": FACTS["BALANCER_CIDR"]}}
+    ]
     hosts = {item["metadata"]["name"]: item["spec"]["rules"][0]["host"] for item in of_kind(objects, "Ingress")}
     assert hosts == {kind: FACTS[f"{kind.upper()}_HOST"] for kind in ("operators", "viewers", "mlflow")}
     proxy = arguments_of(objects, "auth-proxy-viewers")
@@ -89,23 +91,30 @@ def test_networks_hosts_and_groups_are_those_of_the_environment(folder: Path) ->
         "--allowed-group=guests",
         "--oidc-issuer-url=https://login.fab.test/realm",
         "--redirect-url=https://wafer-view.fab.test/oauth2/callback",
-        "--trusted-proxy-ip=10.77.0.0/16",
+        "--trusted-proxy-ip=10.77.240.0/20",
     } <= set(proxy)
     settings = one(objects, "ConfigMap", "wafer-settings")["data"]
     assert settings["WAFER_MLFLOW__UI_URL"] == "https://mlflow.fab.test"
+    assert json.loads(settings["WAFER_WEB__ORIGINS"])[:2] == ["https://wafer.fab.test/", "https://wafer-view.fab.test/"]
     keys = {entry["remoteRef"]["key"] for item in of_kind(objects, "ExternalSecret") for entry in item["spec"]["data"]}
     assert keys == {f"fab-test/{name}" for name in ("postgresql", "mlflow", "stores", "oauth2-proxy")}
 
 
 @NO_KUBECTL
-def test_every_image_of_ours_is_that_of_the_environment(folder: Path) -> None:
-    environment = render("test", FACTS, folder)
+def test_every_image_is_that_of_the_environment(folder: Path) -> None:
+    environment = render("test", FACTS, CERTIFICATES, folder)
     images = {container["image"] for item in built(environment) for container in _containers(item)}
-    assert {image for image in images if "wafer-fault-platform" in image} == {f"{FACTS['REPOSITORY']}:{UNSET}"}
+    assert images == {f"{FACTS['REPOSITORY']}:{UNSET}", FACTS["PROXY_IMAGE"]}
+
+
+@NO_KUBECTL
+def test_the_databases_certificate_is_checked_against_those_of_the_region(folder: Path) -> None:
+    objects = built(render("test", FACTS, CERTIFICATES, folder))
+    assert one(objects, "ConfigMap", "rds-certificates")["data"] == {"ca.pem": CERTIFICATES}
 
 
 def test_the_charts_values_are_those_of_the_environment(folder: Path) -> None:
-    environment = render("test", FACTS, folder)
+    environment = render("test", FACTS, CERTIFICATES, folder)
     found = load_values(BASE, environment / "values.yaml")
     assert re.search(EXAMPLES, (environment / "values.yaml").read_text()) is None
     (location,) = found["dagster-user-deployments"]["deployments"]
@@ -139,9 +148,9 @@ def test_values_differ_from_those_of_eks_only_where_environments_do() -> None:
 
 
 def test_what_is_deployed_stays_deployed_when_it_is_written_again(folder: Path) -> None:
-    file = render("test", FACTS, folder) / "kustomization.yaml"
+    file = render("test", FACTS, CERTIFICATES, folder) / "kustomization.yaml"
     file.write_text(file.read_text().replace(UNSET, "0123abc"))
-    environment = render("test", FACTS | {"VPC_CIDR": "10.78.0.0/16"}, folder)
+    environment = render("test", FACTS | {"VPC_CIDR": "10.78.0.0/16"}, CERTIFICATES, folder)
     assert "0123abc" in file.read_text()
     assert yaml.safe_load((environment / "values.yaml").read_text())["dagsterDaemon"]["image"]["tag"] == "0123abc"
     assert "VPC_CIDR=10.78.0.0/16" in (environment / "environment.env").read_text()

@@ -108,7 +108,7 @@ run "a_host_is_in_the_zone" {
 run "signing_in_needs_a_group" {
   command = plan
   variables {
-    sign_in = { issuer = "https://idp.example.com", operators_group = "", viewers_group = "wafer-viewers" }
+    sign_in = { issuer = "https://idp.example.com", operators_group = "", viewers_group = "wafer-viewers", proxy_image = "registry.example.com/oauth2-proxy@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
   }
   expect_failures = [var.sign_in]
 }
@@ -215,4 +215,12 @@ run "what_is_protected_does_not_sleep" {
     protected = true
   }
   expect_failures = [var.awake]
+}
+
+run "the_sign_in_is_an_image_by_its_digest" {
+  command = plan
+  variables {
+    sign_in = { issuer = "https://idp.example.com", operators_group = "a", viewers_group = "b", proxy_image = "registry.example.com/oauth2-proxy:v7.15.5" }
+  }
+  expect_failures = [var.sign_in]
 }

@@ -8,7 +8,9 @@ data "aws_availability_zones" "here" {
 }
 
 locals {
-  zones = slice(data.aws_availability_zones.here.names, 0, min(var.zones, length(data.aws_availability_zones.here.names)))
+  # The last of sixteen parts, after those of the private subnets: no pod gets an address of it.
+  public_cidr = cidrsubnet(var.cidr, 4, 15)
+  zones       = slice(data.aws_availability_zones.here.names, 0, min(var.zones, length(data.aws_availability_zones.here.names)))
 }
 
 resource "aws_vpc" "this" {
@@ -41,7 +43,7 @@ resource "aws_subnet" "public" {
   for_each          = { for index, zone in local.zones : zone => index }
   vpc_id            = aws_vpc.this.id
   availability_zone = each.key
-  cidr_block        = cidrsubnet(var.cidr, 8, 240 + each.value)
+  cidr_block        = cidrsubnet(local.public_cidr, 4, each.value)
   tags              = { Name = "${var.name}-public-${each.key}", "kubernetes.io/role/elb" = "1" }
 }
 

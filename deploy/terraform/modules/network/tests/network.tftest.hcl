@@ -42,6 +42,21 @@ run "no_subnet_overlaps_with_another" {
   }
 }
 
+run "no_pod_gets_an_address_of_the_load_balancers_network" {
+  assert {
+    condition     = output.public_cidr == "10.0.240.0/20"
+    error_message = "The load balancer's network is ${output.public_cidr}."
+  }
+  assert {
+    condition     = alltrue([for subnet in values(aws_subnet.public) : cidrsubnet("${split("/", subnet.cidr_block)[0]}/20", 0, 0) == output.public_cidr])
+    error_message = "A public subnet is outside of it."
+  }
+  assert {
+    condition     = alltrue([for subnet in values(aws_subnet.private) : subnet.cidr_block != output.public_cidr && endswith(subnet.cidr_block, "/20")])
+    error_message = "A private subnet is inside of it."
+  }
+}
+
 run "the_group_of_whatever_names_none_lets_nothing_through" {
   assert {
     condition     = length(coalesce(aws_default_security_group.none.ingress, [])) == 0 && length(coalesce(aws_default_security_group.none.egress, [])) == 0
