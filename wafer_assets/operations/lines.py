@@ -17,6 +17,7 @@ from resources.mlflow import CHAMPION, LineTracking
 from resources.mongo import WaferStore
 from resources.predictions import PredictionStore
 from resources.promotions import PromotionLog
+from resources.releases import ReleaseLog
 from resources.s3 import S3Store
 from schemas.lines import DECLARATION, FEEDS, Line, LineFeed, read_line
 from wafer_assets.keys import name_of
@@ -165,6 +166,7 @@ class LineStores:
         self._name, self._instance = name, instance
         self._s3, self._wafers = S3Store(settings), WaferStore(settings)
         self._predictions, self._promotions = PredictionStore(settings), PromotionLog(settings)
+        self._releases = ReleaseLog(settings)
         self._tracking = LineTracking(settings, name)
         self._declared = {line.name: line for line in declared}
 
@@ -208,6 +210,7 @@ class LineStores:
         for key in stored.kept:
             self._s3.delete(self._s3.lake, key)
         self._predictions.remove_line(self._name)
+        self._releases.remove_line(self._name)
         self._wafers.remove_line(self._name)
 
     def _feeds(self) -> list[LineFeed]:
