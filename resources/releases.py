@@ -1,7 +1,8 @@
 """The release log: which held batches were let in, by whom and why, in MongoDB.
 
 A release is one document of the collection ``releases``, numbered from 1; the number is its ``_id``. It is only ever
-added to, until its line is removed. It holds for the very file that somebody looked at: another one of the same name is judged anew.
+added to, until its line is removed. It holds for the very file that somebody looked at: another one of the same name is
+judged anew.
 """
 
 from collections.abc import Mapping
