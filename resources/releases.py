@@ -1,7 +1,8 @@
 """The release log: which held batches were let in, by whom and why, in MongoDB.
 
 A release is one document of the collection ``releases``, numbered from 1; the number is its ``_id``. It is only ever
-added to. It holds for the very file that somebody looked at: another one of the same name is judged anew.
+added to, until its line is removed. It holds for the very file that somebody looked at: another one of the same name is
+judged anew.
 """
 
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class ReleaseLog(MongoStore):
         self._append("releases", record.model_dump())
 
     def remove_line(self, line: str) -> None:
-        """Delete all releases of a line that is removed as a whole."""
+        """Delete all releases of a line that is removed as a whole: they hold for no later line of its name."""
         self._database["releases"].delete_many({"line": line})
 
     def history(self, feed: LineFeed, batch: str | None = None) -> list[Release]:

@@ -113,3 +113,9 @@ def test_what_no_line_can_be_made_of_leaves_nothing_behind(tmp_path: Path) -> No
 def test_a_line_needs_a_name_and_a_place(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "a.csv").write_text("x")
     assert call("lines", "new", *arguments, "--from", tmp_path / "a.csv").exit_code == 2
+
+
+@pytest.mark.parametrize("name", [".", "..", "", "second/..", "runs", "mlflow", "training", "Second"])
+def test_what_is_no_name_of_a_line_removes_nothing(own: Path, name: str) -> None:
+    assert call("lines", "remove", name, "--confirm", name).exit_code == 2
+    assert (own / "second" / "line.yaml").exists()

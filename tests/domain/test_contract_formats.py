@@ -121,6 +121,15 @@ def test_addresses_fit_the_format(name: str, place: str) -> None:
     assert refused(name, written(name, bad)).message.startswith(place)
 
 
+@pytest.mark.parametrize(("name", "unit", "row"), [("csv", "line", 3), ("jsonl", "wafer", 2), ("parquet", "row", 2)])
+def test_addresses_of_warnings_fit_the_format_too(name: str, unit: str, row: int) -> None:
+    usual = LINES[name].model_copy(update={"usual": {"Sensor-2": (1.0, 3.0)}})
+    result = validate(f"{STAMP}.{name}", written(name), usual)
+
+    assert isinstance(result, Accepted)
+    assert [(each.unit, each.row, each.column) for each in result.warnings] == [(unit, row, "Sensor-2")]
+
+
 def test_rows_of_a_table_are_numbered() -> None:
     reason = refused("parquet", written("parquet", [RECORDS[0], RECORDS[1] | {"Sensor-2": math.inf}]))
 

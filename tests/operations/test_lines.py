@@ -9,6 +9,7 @@ import pytest
 
 from resources.mlflow import CHAMPION, LineTracking
 from resources.mongo import WaferStore
+from resources.releases import Release, ReleaseLog
 from resources.s3 import S3Store, StoredObject
 from schemas.lines import FEEDS, Feed, Line
 from schemas.loader import BatchSchema
@@ -68,6 +69,20 @@ def ingested(settings: Settings, line: Line, kind: Feed = "training") -> str:
     return batch.name
 
 
+def released(line: str) -> Release:
+    """Return a decision to let a held batch of a line in."""
+    return Release(
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        line=line,
+        feed="training",
+        batch="a.csv",
+        etag="e",
+        by="somebody",
+        reason="looked at",
+        held_for=(),
+    )
+
+
 def everything(settings: Settings, *without: str) -> dict[str, str]:
     """Return the ETag of every object in the buckets, but for those under some prefixes."""
     s3 = S3Store(settings)
@@ -77,7 +92,7 @@ def everything(settings: Settings, *without: str) -> dict[str, str]:
 
 def test_a_removed_line_leaves_nothing_and_takes_nothing_of_another_one(platform_settings: Settings) -> None:
     settings = platform_settings
-    wafers, tracking = WaferStore(settings), LineTracking(settings, "etch")
+    wafers, tracking, releases = WaferStore(settings), LineTracking(settings, "etch"), ReleaseLog(settings)
     for line in (LINE, ETCH):
         ingested(settings, line)
     with tracking.run(dg.DagsterRun(job_name="etch__train", run_id=str(uuid4()))) as run:
@@ -85,6 +100,8 @@ def test_a_removed_line_leaves_nothing_and_takes_nothing_of_another_one(platform
     with dg.DagsterInstance.ephemeral() as instance:
         for line in (LINE, ETCH):
             report_raw_batches(instance, line.feed("training"), "landing", {"a.csv": stored_object("a.csv")})
+        for line in ("secom", "etch"):
+            releases.append(released(line))
         stores = LineStores(settings, instance, "etch", [LINE, ETCH])
         stored = stores.look()
         assert (stored.batches, stored.wafers, stored.versions) == (1, 4, 1)
@@ -94,6 +111,8 @@ def test_a_removed_line_leaves_nothing_and_takes_nothing_of_another_one(platform
         assert everything(settings) == others
         assert wafers.lines() == ["secom"]
         assert tracking.versions() == []
+        assert releases.history(ETCH.feed("training")) == [], "it lets nothing into a later line of that name"
+        assert releases.history(TRAINING) == [released("secom")]
         assert not stores.look()
         assert {key.path[0] for key in instance.all_asset_keys()} == {"secom"}
         assert known_batches(instance, ETCH.feed("training")) == []

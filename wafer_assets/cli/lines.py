@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from schemas.loader import Feed
 
 
-def _new_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    from schemas.lines import is_line_name
+def _name(_: click.Context, __: click.Parameter, name: str) -> str:
+    """Refuse what is no line's name: as a path or a prefix it would be more than one line's."""
+    from schemas.lines import RESERVED_NAMES, is_line_name
 
+    if name in RESERVED_NAMES:
+        raise click.BadParameter(f"{name!r}: the platform keeps things of its own there.")
     if not is_line_name(name):
         raise click.BadParameter(f"{name!r}: small letters, digits and single underscores, 32 at most, a letter first.")
     return name
@@ -120,7 +123,7 @@ def check(name: str) -> None:
 
 
 @lines.command()
-@click.argument("name", metavar="NAME", callback=_new_name)
+@click.argument("name", metavar="NAME", callback=_name)
 @click.option(
     "--from",
     "paths",
@@ -170,7 +173,7 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
 
 
 @lines.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME", callback=_name)
 @click.option("--confirm", metavar="NAME", help="The name once more, in place of the question for it.")
 def remove(name: str, confirm: str | None) -> None:
     """Remove all that is stored of the line NAME, and its folder if it is one of WAFER_LINES.

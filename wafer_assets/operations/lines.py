@@ -166,7 +166,8 @@ class LineStores:
         self._name, self._instance = name, instance
         self._s3, self._wafers = S3Store(settings), WaferStore(settings)
         self._predictions, self._promotions = PredictionStore(settings), PromotionLog(settings)
-        self._releases, self._tracking = ReleaseLog(settings), LineTracking(settings, name)
+        self._releases = ReleaseLog(settings)
+        self._tracking = LineTracking(settings, name)
         self._declared = {line.name: line for line in declared}
 
     def look(self) -> StoredLine:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from schemas.loader import MEGABYTE, BatchSchema
 from wafer_assets.domain.contract.parquet_pages import BadPageError, expanded_size
-from wafer_assets.domain.contract.reasons import Findings, Unit, shown
+from wafer_assets.domain.contract.reasons import Findings, shown
 
 NAMES = {
     "csv": "CSV",
@@ -157,8 +157,6 @@ class Sheet:
         The first rows, for guesses about columns.
     decimal : str
         The decimal sign of its numbers.
-    unit : {"line", "row", "wafer"}
-        What numbers of rows count.
     whole : bool
         Whether all rows were handed on; settled when `rows` is at its end.
     """
@@ -168,7 +166,6 @@ class Sheet:
     rows: Iterator[tuple[int, list[str]]]
     sample: list[list[str]]
     decimal: str = "."
-    unit: Unit = "line"
     whole: bool = True
 
 
@@ -220,7 +217,7 @@ def json_sheet(text: str, schema: BatchSchema, findings: Findings) -> Sheet | No
     header = list(keys)
     rows = ((number, [_json_cell(record.get(name)) for name in header]) for number, record in records)
     sample = [[_json_cell(record.get(name)) for name in header] for _, record in records[:50]]
-    return Sheet(header, None, rows, sample, unit="wafer", whole=whole)
+    return Sheet(header, None, rows, sample, whole=whole)
 
 
 class _NotJsonError(ValueError):
@@ -311,7 +308,7 @@ def parquet_sheet(content: bytes, schema: BatchSchema, findings: Findings) -> Sh
     except (pa.ArrowException, BadPageError, OSError, ValueError, KeyError, IndexError) as error:
         findings.add("file_malformed", f"the Parquet file is damaged ({shown(str(error))[1:-1]})")
         return None
-    sheet = Sheet(header, None, iter(()), sample, unit="row")
+    sheet = Sheet(header, None, iter(()), sample)
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         number = 0

@@ -366,19 +366,20 @@ class _Finding:
     others: list[str] = field(default_factory=list)
 
 
+_UNITS: dict[str, Unit] = {"json": "wafer", "jsonl": "wafer", "parquet": "row"}
+
+
 class Findings:
     """Collects what is found in a file: every mistake once, with its places.
 
     Parameters
     ----------
     schema : BatchSchema
-        The contract, which words some remedies.
-    unit : {"line", "row", "wafer"}
-        What the rows of findings count.
+        The contract, which words some remedies, and whose format says what the rows of findings count.
     """
 
-    def __init__(self, schema: BatchSchema, unit: Unit = "line") -> None:
-        self.unit = unit
+    def __init__(self, schema: BatchSchema) -> None:
+        self.unit: Unit = _UNITS.get(schema.format, "line")
         self._schema = schema
         self._found: dict[str, dict[str, _Finding]] = {}
         self._more: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from wafer_assets.domain.contract.columns import match_columns
 from wafer_assets.domain.contract.formats import Sheet, is_as_declared, json_sheet, parquet_sheet, unpacked
 from wafer_assets.domain.contract.layout import csv_sheet
 from wafer_assets.domain.contract.quick import read_quickly
-from wafer_assets.domain.contract.reasons import Findings, Reason, Unit, shown
+from wafer_assets.domain.contract.reasons import Findings, Reason, shown
 from wafer_assets.domain.contract.rows import Rows, find_empty, find_outside, read_rows
 from wafer_assets.domain.contract.suspicions import find_suspicions
 
@@ -90,7 +90,7 @@ def validate(name: str, content: bytes, schema: BatchSchema) -> Accepted | Refus
     Accepted or Refused
         The normalised frame, or all reasons against the file.
     """
-    findings, warnings = Findings(schema, _UNITS.get(schema.format, "line")), Findings(schema)
+    findings, warnings = Findings(schema), Findings(schema)
     _check_object(name, len(content), schema, findings)
     if "file_empty" in findings or "file_too_large" in findings:
         return Refused(findings.reasons())
@@ -99,9 +99,6 @@ def validate(name: str, content: bytes, schema: BatchSchema) -> Accepted | Refus
         return Refused(findings.reasons())
     find_suspicions(name, rows.wafers, rows.readings, schema, warnings)
     return _accepted(rows, warnings.reasons(), schema)
-
-
-_UNITS: dict[str, Unit] = {"json": "wafer", "jsonl": "wafer", "parquet": "row"}
 
 
 def _check_object(name: str, size: int, schema: BatchSchema, findings: Findings) -> None:
