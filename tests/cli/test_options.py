@@ -244,6 +244,8 @@ REST = {
     "models promote": ["1", "--reason", "x"],
     "models rollback": ["--reason", "x"],
     "quarantine show": ["a.csv"],
+    "quarantine release": ["a.csv", "--reason", "x"],
+    "check": ["wafer.csv"],
     "report": ["a.csv"],
     "trace": ["W-1"],
     "predict": ["wafer.csv"],
