@@ -140,8 +140,8 @@ def check(name: str) -> None:
 def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
     """Make the folder of the line NAME from sample files, with a comment on every guess.
 
-    It infers format, names, columns, labels, ranges, codes and sampled sensors, says what a person must decide, and checks
-    the samples against what it wrote. Nothing is overwritten.
+    It infers format, names, columns, labels, ranges, codes and sampled sensors, says what a person must decide, and
+    checks the samples against what it wrote. Nothing is overwritten.
 
       wafer lines new metal_etch --from labelled --from to-score --out lines
     """
