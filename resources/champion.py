@@ -16,9 +16,11 @@ class NoChampionError(LookupError):
 
     code = "no_champion"
 
-    def __init__(self) -> None:
+    def __init__(self, line: str = "") -> None:
+        of = f" --line {line}" if line else ""
         super().__init__(
-            "No model is champion yet. Train one with `wafer train`; `wafer models list` shows why none was promoted."
+            f"No model is champion yet. Train one with `wafer train{of}`; `wafer models list{of}` shows why none was "
+            "promoted."
         )
 
 

@@ -113,7 +113,8 @@ def test_held_file_is_released_with_a_reason_and_ingested(stores: Settings) -> N
     assert call("ingest").exit_code == 0
     (listed,) = json.loads(call("quarantine", "list", "--json").stdout)
     assert (listed["batch"], listed["status"], listed["codes"]) == (name, "held", ["fault_rate_implausible"])
-    assert f"wafer quarantine release {name}" in call("quarantine", "show", name).stdout
+    shown = call("quarantine", "show", name).stdout
+    assert f"wafer quarantine release --line secom --feed training {name}" in shown
     store.delete(store.landing, landing_key(TRAINING, name))
 
     assert call("quarantine", "release", name).exit_code == 2

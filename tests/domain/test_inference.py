@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -194,8 +195,6 @@ def test_stamps_and_ids_that_agree_are_said_so() -> None:
     [
         ({}, "no file"),
         ({"wafers.csv": b"a,b\nx,1\n"}, "'wafers.csv' does not share"),
-        ({"a_29022020_101500.csv": b"a;b\nx;1\n"}, "separated by semicolons"),
-        ({"a_29022020_101500.csv": b"a\tb\nx\t1\n"}, "separated by tabs"),
         ({"a_29022020_101500.csv": b"1,2\n3,4\n"}, "no header"),
         ({"a_29022020_101500.csv": b"\xff\xfe"}, "not UTF-8"),
         ({"a_29022020_101500.csv": b"a,b\n"}, "holds 1 lines"),
@@ -208,6 +207,23 @@ def test_stamps_and_ids_that_agree_are_said_so() -> None:
 def test_what_cannot_be_inferred_is_refused_with_what_was_found(files: dict[str, bytes], said: str) -> None:
     with pytest.raises(InferenceError, match=said):
         infer_line("a", files)
+
+
+@pytest.mark.parametrize(
+    ("ids", "pattern"),
+    [
+        (["LOT#A 1/25", "LOT#A 12/3"], "LOT#A [0-9]+/[0-9]+"),
+        (["LOT#A 1/25", "hold it", "a^]-b"], None),
+        (["a", "=b"], "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+    ],
+)
+def test_ids_of_any_form_that_can_be_stored_match_their_pattern(ids: list[str], pattern: str | None) -> None:
+    inferred = infer_line(
+        "a", {"a_29022020_101500.csv": "\n".join(["id,s", *(f"{each},1.5" for each in ids)]).encode()}
+    )
+    found = inferred.wafer_pattern.value
+    assert pattern in (None, found)
+    assert "=b" in ids or all(re.fullmatch(found, each) for each in ids)
 
 
 def test_a_name_that_is_no_lines_is_refused() -> None:

@@ -140,8 +140,8 @@ def check(name: str) -> None:
 def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
     """Make the folder of the line NAME from sample files, with a comment on every guess.
 
-    It infers names, columns, labels, ranges, codes and sampled sensors, says what a person must decide, and checks
-    the samples against what it wrote. Nothing is overwritten.
+    It infers format, names, columns, labels, ranges, codes and sampled sensors, says what a person must decide, and
+    checks the samples against what it wrote. Nothing is overwritten.
 
       wafer lines new metal_etch --from labelled --from to-score --out lines
     """
@@ -168,7 +168,8 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
             refused += 1
             console.print(f"{file}: {verdict.reasons[0].message}")
     console.print(
-        f"{len(files) - refused} of {len(files)} samples keep to it. `wafer check --line {name}` looks again."
+        f"{len(files) - refused} of {len(files)} samples keep to it. `WAFER_LINES={folder} wafer check --line {name} "
+        "FILE` looks again, with `--feed prediction` at files without labels."
     )
 
 

@@ -75,7 +75,7 @@ def list_versions(line: "Line", as_json: bool) -> None:
         print_json(documents)
         return
     if not versions:
-        output.print("No model is registered yet. `wafer train` makes one.")
+        output.print(f"No model is registered yet. `wafer train --line {line.name}` makes one.")
         return
     rows = (
         (

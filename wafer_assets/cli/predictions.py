@@ -91,11 +91,12 @@ def _left_unscored(settings: Settings, line: "Line", batches: Sequence[str]) -> 
     from resources.promotions import PromotionLog
 
     names = ", ".join(batches[:5]) + (f" and {len(batches) - 5} more" if len(batches) > 5 else "")
-    lines = [f"Accepted but not scored: {names}. {NoChampionError()}"]
+    lines = [f"Accepted but not scored: {names}. {NoChampionError(line.name)}"]
     for latest in PromotionLog(settings).history(settings.mlflow.of(line.name).model_name)[-1:]:
         lines += [
             f"Version {latest.version} was not promoted: {latest.reason}",
-            "`wafer models promote` lets it predict all the same; then `wafer score` scores what waits.",
+            f"`wafer models promote --line {line.name} {latest.version}` with a --reason lets it predict all the same; "
+            f"then `wafer score --line {line.name}` scores what waits.",
         ]
     return "\n".join(lines)
 
@@ -117,7 +118,7 @@ def report(line: "Line", batch: str, out: Path | None) -> None:
     settings = load_settings()
     scored = PredictionStore(settings).scored_batch(line.name, batch)
     if scored is None:
-        raise click.ClickException(f"{batch!r} is not scored. `wafer score` scores what waits.")
+        raise click.ClickException(f"{batch!r} is not scored. `wafer score --line {line.name}` scores what waits.")
     s3 = S3Store(settings)
     file = out or Path(Path(scored.report).name)
     file.write_bytes(s3.get(s3.lake, scored.report))
@@ -199,7 +200,7 @@ def _influence_document(influence: "Influence") -> dict[str, Any]:
 
 def _origin(origin: "PredictionOrigin") -> RenderableType:
     scored, bundle = origin.scored, origin.bundle
-    replaced = "replaced or refused since: `wafer score` brings the predictions up to date"
+    replaced = f"replaced or refused since: `wafer score --line {scored.line}` brings the predictions up to date"
     rows = [
         ("file", f"{origin.source.key}, ETag {origin.source.etag}" if origin.source else replaced),
         ("wafers", f"{scored.wafers}, {scored.alarms} alarms"),
@@ -283,7 +284,8 @@ def predict(line: "Line", files: tuple[Path, ...], out: Path | None, number: int
             for reason in scores.reasons[:SHOWN]:
                 console.print(f"{file}: {reason.message}")
             if (more := len(scores.reasons) - SHOWN) > 0:
-                console.print(f"{file}: {more} more reasons; `wafer check --feed prediction` shows all of them.")
+                again = f"`wafer check --line {line.name} --feed prediction {file}`"
+                console.print(f"{file}: {more} more reasons; {again} shows all of them.")
             continue
         csv = scores.rows.to_csv(index=False)
         if out is None:

@@ -36,7 +36,7 @@ def _quarantined(settings: Settings, feed: "LineFeed") -> "dict[str, BatchManife
     return {item.batch: item for item in sorted(items, key=lambda item: item.batch)}
 
 
-def _chosen(quarantined: "dict[str, BatchManifest]", names: "Iterable[str]") -> "list[BatchManifest]":
+def _chosen(feed: "LineFeed", quarantined: "dict[str, BatchManifest]", names: "Iterable[str]") -> "list[BatchManifest]":
     """Return the batches that are meant, which may be named as their files or as their partitions.
 
     Raises
@@ -49,7 +49,8 @@ def _chosen(quarantined: "dict[str, BatchManifest]", names: "Iterable[str]") -> 
     chosen = {name: quarantined.get(batch_key(name)) or quarantined.get(name) for name in names}
     if unknown := sorted(name for name, manifest in chosen.items() if manifest is None):
         raise click.ClickException(
-            f"Not in quarantine: {', '.join(map(repr, unknown))}. `wafer quarantine list` shows what is."
+            f"Not in quarantine: {', '.join(map(repr, unknown))}. `wafer quarantine list --line {feed.line} --feed "
+            f"{feed.kind}` shows what is."
         )
     return [manifest for manifest in chosen.values() if manifest is not None]
 
@@ -105,7 +106,7 @@ def show(line: "Line", feed: "Feed", as_json: bool, batch: str) -> None:
     from wafer_assets.partitions import batch_name
 
     settings = load_settings()
-    (manifest,) = _chosen(_quarantined(settings, line.feed(feed)), [batch])
+    (manifest,) = _chosen(line.feed(feed), _quarantined(settings, line.feed(feed)), [batch])
     kept_as = f"s3://{S3Store(settings).lake}/{quarantine_folder(line.feed(feed), manifest.batch)}{manifest.batch}"
     reasons, name = [_with_count(reason) for reason in manifest.reasons], batch_name(manifest.batch)
     if as_json:
@@ -117,7 +118,8 @@ def show(line: "Line", feed: "Feed", as_json: bool, batch: str) -> None:
         output.print(f"Shortened: {shortened:,} more places show the same {len(reasons):,} mistakes.")
     output.print(f"kept as {kept_as}", soft_wrap=True)
     if manifest.status == "held":
-        output.print(f"Held: `wafer quarantine release {name} --reason ...` lets it in.", soft_wrap=True)
+        at = f"--line {line.name} --feed {feed}"
+        output.print(f"Held: `wafer quarantine release {at} {name} --reason ...` lets it in.", soft_wrap=True)
 
 
 def _with_count(reason: "Mapping[str, str | int | None]") -> "dict[str, str | int | None]":
@@ -153,7 +155,7 @@ def release(line: "Line", feed: "Feed", batch: str, reason: str) -> None:
 
     settings = load_settings()
     chosen = line.feed(feed)
-    name = _chosen(_quarantined(settings, chosen), [batch])[0].batch
+    name = _chosen(chosen, _quarantined(settings, chosen), [batch])[0].batch
     wafers = WaferStore(settings)
     record = write_down(wafers, ReleaseLog(settings), chosen, name, by=getuser(), reason=reason)
     with open_instance(settings) as instance:
@@ -161,7 +163,8 @@ def release(line: "Line", feed: "Feed", batch: str, reason: str) -> None:
         run_batches(settings, instance, chosen, f"ingest_{feed}", [name])
     if name in _quarantined(settings, chosen):
         raise click.ClickException(
-            f"{name!r} is still there: the file has changed since. `wafer quarantine show {name}` says why."
+            f"{name!r} is still there: the file has changed since. `wafer quarantine show --line {line.name} "
+            f"--feed {feed} {name}` says why."
         )
     console.print(f"{name} is ingested, released by {record.by}: {record.reason}")
 
@@ -179,7 +182,7 @@ def replay(line: "Line", feed: "Feed", batches: tuple[str, ...]) -> None:
     settings = load_settings()
     chosen = line.feed(feed)
     quarantined = _quarantined(settings, chosen)
-    wanted = {item.batch for item in _chosen(quarantined, batches)} or set(quarantined)
+    wanted = {item.batch for item in _chosen(chosen, quarantined, batches)} or set(quarantined)
     if not wanted:
         console.print("The quarantine is empty.")
         return

@@ -79,7 +79,7 @@ def upgrade() -> None:
     """Bring the state folder of an earlier version of the platform up to date.
 
     Files, wafers, predictions, models and decisions stay; Dagster's history begins anew. Where it was cut short, it
-    goes on. Afterwards `wafer ingest`, for each feed, tells Dagster of what is there.
+    goes on. Afterwards, with the services up, `wafer ingest` for each feed tells Dagster of what is there.
     """
     from resources.local_services import LocalServices
     from wafer_assets.operations.upgrade import upgrade as bring_up_to_date
@@ -96,6 +96,7 @@ def upgrade() -> None:
     try:
         for done in bring_up_to_date(connected):
             console.print(done)
+        console.print("Now `wafer services up`, then `wafer ingest --line secom`, and again with `--feed prediction`.")
     finally:
         if local.started:
             local.down()

@@ -40,7 +40,7 @@ def print_summary(settings: Settings, instance: dg.DagsterInstance, line: Line) 
     file.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     where = {
         "all plots and lineage": "`make dev` (or `wafer dev`)",
-        "refused files": "`wafer quarantine list`",
+        "refused files": f"`wafer quarantine list --line {line.name}`",
         "these facts": str(file),
     }
     output.print(render_summary(summary, where))

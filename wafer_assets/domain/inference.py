@@ -7,8 +7,6 @@ what occurs, never what is agreed.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -19,7 +17,8 @@ from datetime import datetime
 from itertools import pairwise, product
 from typing import Generic, Literal, TypeVar
 
-from schemas.lines import WAFER_ID, Feed, is_line_name
+from schemas.lines import WAFER_ID, Feed, is_line_name, is_storable_id
+from wafer_assets.domain.samples import InferenceError, Layout, Sample, as_number, base_name, read_samples
 from wafer_assets.domain.table import natural_key
 
 Sure = Literal["certain", "likely", "guess"]
@@ -38,20 +37,11 @@ _STAMPS = (
 )
 _TIMES = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%Y-%m-%d", "%d.%m.%Y")
 _DIGITS = {"%d": 2, "%m": 2, "%Y": 4, "%H": 2, "%M": 2, "%S": 2}
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _SENTINEL = re.compile(r"[+-]?(?:9{3,}(?:\.[09]*)?|1(?:\.0*)?[eE]\+?[123][0-9])")
 _NOT_MEASURED = {"na", "n/a", "nan", "null", "none", "-", "?", "missing", "nd", "n.d.", "#n/a", "inf", "-inf"}
-_UNNAMED = ("", "Unnamed: 0")  # the second is what pandas makes of the first
 _LABELS = ("label", "fault", "good/bad", "good", "pass", "fail", "output", "result", "class", "target", "defect", "ok")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _YAML_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-
-
-class InferenceError(ValueError):
-    """Nothing can be inferred from the files; says which, what was found and what to do."""
-
-    code = "not_inferable"
 
 
 @dataclass(frozen=True)
@@ -146,6 +136,8 @@ class Inferred:
         Pattern of the names, with ``{stamp}``.
     stamp : Guess of str
         Format of the stamp, as `datetime.strptime` reads it.
+    layout : Layout
+        How the files are written.
     header : tuple of str
         Names of the columns in the order of the files, an unnamed first one named.
     header_aliases : Guess of (mapping of str -> str)
@@ -174,6 +166,7 @@ class Inferred:
     sample: str
     file_name: Guess[str]
     stamp: Guess[str]
+    layout: Layout
     header: tuple[str, ...]
     header_aliases: Guess[Mapping[str, str]]
     wafer: Guess[str]
@@ -207,7 +200,7 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
     Raises
     ------
     InferenceError
-        If the name is no line's, or a file is not comma-separated UTF-8 text with a header, an id for every wafer
+        If the name is no line's, or a file is no table of a format that a line may declare, with an id for every wafer
         and a time stamp in its name.
     """
     if not is_line_name(name):
@@ -216,9 +209,9 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
         )
     if not files:
         raise InferenceError("There is no file to look at. Give at least one sample, better several of each kind.")
-    names = [_base(each) for each in files]
+    names = [base_name(each) for each in files]
     file_name, stamp = _file_names(names)
-    read = [_read(each, content) for each, content in files.items()]
+    layout, read = read_samples(files)
     header = tuple(dict.fromkeys(column for file in read for column in file.columns))
     wafer = _wafer_column(header, read)
     ids = [file.columns[wafer.value] for file in read]
@@ -248,6 +241,7 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
         sample=names[0],
         file_name=file_name,
         stamp=stamp,
+        layout=layout,
         header=header,
         header_aliases=Guess(
             aliases,
@@ -269,10 +263,6 @@ def infer_line(name: str, files: Mapping[str, bytes]) -> Inferred:
 
 
 # --- Names of files ---
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 def _stamp_pattern(stamp: str) -> str:
@@ -332,78 +322,14 @@ def _places(name: str, stamp: str) -> set[tuple[str, str]]:
     }
 
 
-# --- Contents of files ---
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file's cells by column, without blanks around them; `aliases` names a first column that has no name."""
-
-    name: str
-    columns: Mapping[str, tuple[str, ...]]
-    wafers: int
-    aliases: Mapping[str, str]
-
-
-def _read(name: str, content: bytes) -> _File:
-    header, *rows = _rows(name, content)
-    aliases: dict[str, str] = {}
-    if all(_number(each) is not None for each in header):
-        raise InferenceError(f"{name!r} has no header: its first line holds numbers. Name the columns there.")
-    if header[0] in _UNNAMED:
-        named = "Wafer"
-        while named in header:
-            named += "-id"
-        aliases[header[0]], header[0] = named, named
-    repeated = [each for each, count in Counter(header).items() if count > 1 or not each]
-    if repeated:
-        raise InferenceError(
-            f"{name!r} has a column {repeated[0]!r} without a name of its own. Name every column once."
-        )
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise InferenceError(
-                f"{name!r}, wafer {number}: {len(row)} cells where the header has {len(header)}. Export it again."
-            )
-    columns = {each: tuple(row[place] for row in rows) for place, each in enumerate(header)}
-    return _File(name, columns, len(rows), aliases)
-
-
-def _rows(name: str, content: bytes) -> list[list[str]]:
-    """Return the header and at least one row."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InferenceError(f"{name!r} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from None
-    first = text.lstrip("\r\n").partition("\n")[0]
-    for delimiter, called in _DELIMITERS.items():
-        if first.count(delimiter) > first.count(","):
-            raise InferenceError(f"{name!r} is separated by {called}, and only commas are read. Export it with commas.")
-    try:
-        read = csv.reader(io.StringIO(text, newline=""), strict=True)
-        rows = [[cell.strip(" \t") for cell in row] for row in read if row]
-    except csv.Error as error:
-        raise InferenceError(f"{name!r} is no readable CSV file ({error}). Export it again.") from None
-    if len(rows) < 2:
-        raise InferenceError(f"{name!r} holds {len(rows)} lines: a header and at least one wafer are wanted.")
-    return rows
-
-
-def _number(text: str) -> float | None:
-    if not _NUMBER.fullmatch(text):
-        return None
-    value = float(text)
-    return value if math.isfinite(value) else None
+# --- Columns ---
 
 
 def _is_time(text: str) -> bool:
     return any(_time(text, stamp) for stamp in _TIMES)
 
 
-# --- Columns ---
-
-
-def _wafer_column(header: Sequence[str], files: Sequence[_File]) -> Guess[str]:
+def _wafer_column(header: Sequence[str], files: Sequence[Sample]) -> Guess[str]:
     """Choose the column that names wafers: complete, different in every row, text rather than number."""
     candidates: list[tuple[tuple[bool, ...], str, bool]] = []
     for place, column in enumerate(header):
@@ -434,31 +360,34 @@ def _wafer_column(header: Sequence[str], files: Sequence[_File]) -> Guess[str]:
 
 
 def _number_like(text: str) -> bool:
-    return _number(text) is not None
+    return as_number(text) is not None
 
 
 def _pattern(ids: Sequence[str]) -> Guess[str]:
     """Make a pattern of runs of digits, and of the text between them where it is always the same."""
-    parts = [re.split(r"([0-9]+)", each) for each in ids]
-    safe = re.compile(WAFER_ID)
-    unsafe = next((each for each in ids if not safe.fullmatch(each)), None)
+    unsafe = next((each for each in ids if not is_storable_id(each)), None)
     if unsafe is not None:
-        return Guess(
-            WAFER_ID, "guess", f"{unsafe!r} does not match it: ids must be safe in a path and in a spreadsheet"
-        )
+        return Guess(WAFER_ID, "guess", f"{unsafe!r} can neither match it nor be stored: rename the wafers")
+    parts = [re.split(r"([0-9]+)", each) for each in ids]
     if len({tuple(part[::2]) for part in parts}) > 1 or len(parts[0]) == 1:
-        return Guess(WAFER_ID, "guess", "ids have no form in common, so any safe text is taken")
+        if all(re.fullmatch(WAFER_ID, each) for each in ids):
+            return Guess(WAFER_ID, "guess", "ids have no form in common, so any safe text is taken")
+        others = "".join(sorted({each for text in ids for each in text if not re.fullmatch("[A-Za-z0-9]", each)}))
+        taken = re.escape(others).replace("\\ ", " ")
+        return Guess(
+            f"[A-Za-z0-9{taken}]{{1,64}}", "guess", "ids have no form in common, so any of their signs is taken"
+        )
     pieces = [re.escape(parts[0][0])]
     for place in range(1, len(parts[0]), 2):
         runs = {part[place] for part in parts}
         lengths = {len(run) for run in runs}
         fixed = len(lengths) == 1 and any(run.startswith("0") for run in runs)
         pieces += [f"[0-9]{{{lengths.pop()}}}" if fixed else "[0-9]+", re.escape(parts[0][place + 1])]
-    pattern = "".join(pieces).replace("\\-", "-")
+    pattern = re.sub(r"\\([- #])", r"\1", "".join(pieces))
     return Guess(pattern, "likely", f"all {len(ids)} ids have this form; leading zeros fix a number of digits")
 
 
-def _label(header: Sequence[str], wafer: str, files: Sequence[_File]) -> Label | None:
+def _label(header: Sequence[str], wafer: str, files: Sequence[Sample]) -> Label | None:
     """Choose the label: two values, filled wherever it is, and absent from the files to predict."""
     found: list[tuple[tuple[int, ...], str, dict[str, Counter[str]]]] = []
     for place, column in enumerate(header):
@@ -468,7 +397,7 @@ def _label(header: Sequence[str], wafer: str, files: Sequence[_File]) -> Label |
             continue
         values: dict[str, Counter[str]] = {}
         for cell in cells:
-            number = _number(cell)
+            number = as_number(cell)
             values.setdefault(cell if number is None else repr(number), Counter())[cell] += 1
         absent, named = len(holding) < len(files), any(word in column.lower() for word in _LABELS)
         if len(values) > 2 or (len(values) == 1 and not (absent and named)) or not (absent or named):
@@ -512,17 +441,17 @@ def _context(cells: Sequence[Sequence[str]]) -> Guess[ContextType] | None:
 
 
 def _counts_up(column: Sequence[str]) -> bool:
-    numbers = [_number(cell) if cell.isdigit() else None for cell in column]
+    numbers = [as_number(cell) if cell.isdigit() else None for cell in column]
     return all(a is not None and b is not None and b == a + 1 for a, b in pairwise(numbers))
 
 
-def _sensor(name: str, cells: Sequence[Sequence[str]], files: Sequence[_File], codes: Counter[str]) -> Sensor:
+def _sensor(name: str, cells: Sequence[Sequence[str]], files: Sequence[Sample], codes: Counter[str]) -> Sensor:
     wafers = sum(map(len, cells))
     texts = [cell for column in cells for cell in column if cell and not _number_like(cell)]
     kinds = sorted({text for text in texts if text.lower() not in _NOT_MEASURED})
     odd = tuple(kinds[:3]) if len(kinds) > MOST_CODES else ()
     codes.update(text for text in texts if not odd or text.lower() in _NOT_MEASURED)
-    readings = [(cell, value) for column in cells for cell in column if (value := _number(cell)) is not None]
+    readings = [(cell, value) for column in cells for cell in column if (value := as_number(cell)) is not None]
     sentinels = _sentinels(readings)
     values = [value for cell, value in readings if cell not in sentinels]
     empty = [file for file, column in zip(files, cells, strict=True) if not any(map(_number_like, column))]
@@ -578,7 +507,7 @@ def _missing(code: str, count: int) -> Guess[str]:
 def _order(
     stamp: str,
     pattern: str,
-    files: Sequence[_File],
+    files: Sequence[Sample],
     ids: Sequence[Sequence[str]],
     context: Mapping[str, Guess[ContextType]],
 ) -> Guess[str]:
@@ -586,7 +515,7 @@ def _order(
     times = [column for column, kind in context.items() if kind.value == "time"]
     also = f"; {', '.join(times)} hold times and may be better" if times else ""
     before, after = pattern.split("{stamp}")
-    names = [_base(file.name) for file in files]
+    names = [base_name(file.name) for file in files]
     stamps = [_time(name[len(before) : len(name) - len(after)], stamp) or datetime.min for name in names]
     wafers = sorted((natural_key(each), time) for time, column in zip(stamps, ids, strict=True) for each in column)
     falls = sum(later[1] < earlier[1] for earlier, later in pairwise(wafers))
@@ -630,6 +559,11 @@ def _head(inferred: Inferred) -> Iterator[str]:
     yield 'process: ""  # decide: what is made and measured'
     yield 'contract: "1.0"'
     yield "files:"
+    layout = inferred.layout
+    yield f"  format: {layout.format}  # certain: by the names of the files and their content"
+    if "csv" in layout.format:
+        yield f"  delimiter: {_quoted(layout.delimiter)}  # certain: it separates the headers"
+        yield f"  decimal: {_quoted(layout.decimal)}  # likely: as the numbers are written"
     yield _entry("  name", _quoted(inferred.file_name.value), inferred.file_name)
     yield _entry("  stamp", _quoted(inferred.stamp.value), inferred.stamp)
     yield _entry("  header_aliases", _mapping(inferred.header_aliases.value), inferred.header_aliases)
@@ -728,7 +662,7 @@ def render_schema_json(inferred: Inferred, feed: Feed) -> str:
 
 def _sample(inferred: Inferred, feed: Feed) -> str:
     names = inferred.labelled if feed == "training" else inferred.unlabelled
-    return _base(next(iter(names), inferred.sample))
+    return base_name(next(iter(names), inferred.sample))
 
 
 def _length(stamp: str) -> int:

@@ -97,7 +97,7 @@ def trace(settings: Settings, line: Line, name: str) -> tuple[list[PredictionOri
         hint = " It waits to be scored." if name in to_score else ""
         raise NothingToTraceError(
             f"{name!r} is neither a scored nor an accepted training batch, nor a wafer of one.{hint} "
-            "`wafer quarantine list` shows refused batches."
+            f"`wafer quarantine list --line {line.name}` shows refused batches."
         )
 
     versions = {version.version: version for version in tracking.versions()}
@@ -107,8 +107,8 @@ def trace(settings: Settings, line: Line, name: str) -> tuple[list[PredictionOri
         version = versions.get(number)
         if version is None:
             raise BundleNotFoundError(
-                f"The registry has no version {number} any more, which scored what was asked for. `wafer score --all` "
-                "scores anew with the champion."
+                f"The registry has no version {number} any more, which scored what was asked for. `wafer score --line "
+                f"{line.name} --all` scores anew with the champion."
             )
         changes = [item for item in log.history(version.name) if item.version == number and item.action != "keep"]
         batches = tuple(training[batch] for batch in made_of[number] if batch in training)
