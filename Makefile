@@ -13,7 +13,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve dev screenshots audit check test test-lines test-docs test-faults test-kubernetes lint types validate unit image \
-	image-tag lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
+	image-tag reasons lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,9 @@ infra-check: $(INFRA)/.ready ## Test all of the infrastructure that can be teste
 
 screenshots: setup ## Try the UI in headless Chromium and take the README's pictures anew.
 	@$(BIN)/python -m tests.screenshots
+
+reasons: setup ## Write docs/reasons.md anew from the code.
+	@$(BIN)/python -m wafer_assets.domain.reasons_page > docs/reasons.md
 
 delivery-tools: $(TOOLS)/.ready ## Create .venv-delivery: what the pipeline calls and the platform never imports.
 

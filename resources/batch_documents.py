@@ -21,7 +21,7 @@ What the documents say is the business of the stores that keep them: `resources.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -196,6 +196,24 @@ class BatchDocuments:
                     documents.append(document)
                     break
         return documents
+
+    def latest_of(self, wafers: Sequence[str], field: str, without: str) -> dict[str, Any]:
+        """Return a field of the wafers' documents, of the batch other than `without` that was stored last."""
+        wanted = {"_id": False, "wafer": True, "batch": True, "version": True, field: True}
+        found = [
+            document
+            for start in range(0, len(wafers), PIECE)
+            for document in self._documents.find({"wafer": {"$in": list(wafers[start : start + PIECE])}}, wanted)
+            if document["batch"] != without
+        ]
+        batches = sorted({document["batch"] for document in found})
+        manifests = [self._manifests.find_one({"_id": self._prefix + batch}) for batch in batches]
+        order = {
+            (manifest["batch"], manifest.get("version")): manifest["stored_at"] for manifest in manifests if manifest
+        }
+        shown = [document for document in found if (document["batch"], document.get("version")) in order]
+        shown.sort(key=lambda document: order[document["batch"], document.get("version")])
+        return {document["wafer"]: document[field] for document in shown if field in document}
 
     def count(self) -> int:
         """Return about how many documents there are, whether a manifest names them or not."""

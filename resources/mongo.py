@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-BatchStatus: TypeAlias = Literal["accepted", "quarantined"]
+BatchStatus: TypeAlias = Literal["accepted", "quarantined", "held"]
 
 
 class BatchNotFoundError(LookupError):
@@ -59,13 +59,13 @@ class BatchManifest(BaseModel):
     key, etag, size, last_modified
         The object in the landing bucket; `size` in bytes.
     sha256
-        Hash of the normalised content; None if quarantined.
+        Hash of the normalised content; None unless accepted.
     wafers, faulty
         Records stored and how many of them are faulty; `faulty` is None on the prediction feed.
     reasons
-        Why the batch is in quarantine, one mapping each; empty if accepted.
+        Why the batch is in quarantine or held for a person to decide, one mapping each; empty if accepted.
     warnings
-        What somebody should look at though the batch is accepted, in the same form.
+        What somebody should look at in an accepted batch, one mapping each.
     stored_at
         When the store took it.
     contract_version
@@ -172,6 +172,21 @@ class MongoStore:
         self._create_indexes(database)
         return database
 
+    def _append(self, collection: str, document: "Document") -> None:
+        """Add a document as the latest of a log, numbered from 1."""
+        from pymongo.errors import DuplicateKeyError
+
+        # Numbers rather than times, because clocks differ between machines.
+        log = self._database[collection]
+        while True:
+            latest = log.find_one(sort=[("_id", -1)])
+            number = latest["_id"] + 1 if latest else 1
+            try:
+                log.insert_one({"_id": number, **document})
+            except DuplicateKeyError:
+                continue
+            return
+
 
 class WaferStore(MongoStore):
     """The wafers and the batch manifests of all lines."""
@@ -253,8 +268,9 @@ class WaferStore(MongoStore):
         reasons: Sequence[Mapping[str, str | int | None]],
         source: StoredObject,
         contract_version: str = "1.0",
+        status: BatchStatus = "quarantined",
     ) -> BatchManifest:
-        """Make the batch's manifest say quarantined, and drop the records of an earlier version, at once.
+        """Make the batch's manifest say quarantined or held, and drop the records of an earlier version, at once.
 
         Raises
         ------
@@ -265,7 +281,7 @@ class WaferStore(MongoStore):
             line=feed.line,
             feed=feed.kind,
             batch=batch,
-            status="quarantined",
+            status=status,
             **_described(source),
             sha256=None,
             wafers=0,
@@ -303,6 +319,18 @@ class WaferStore(MongoStore):
     def batches_of(self, feed: LineFeed, wafer: str) -> list[str]:
         """Return the accepted batches that hold a wafer, by name."""
         return [str(document["batch"]) for document in self._records(feed).of_wafer(wafer)]
+
+    def is_released(self, feed: LineFeed, batch: str, etag: str) -> bool:
+        """Return whether somebody let in this very file, though it was held: see `resources.releases`."""
+        wanted = {"line": feed.line, "feed": feed.kind, "batch": batch, "etag": etag}
+        return self._database["releases"].find_one(wanted, {"_id": True}) is not None
+
+    def labels_of(self, feed: LineFeed, wafers: Sequence[str], without: str) -> dict[str, bool]:
+        """Return whether wafers are faulty, of those that accepted batches other than `without` hold.
+
+        Where several batches hold a wafer, it is the label of the one that was stored last.
+        """
+        return self._records(feed).latest_of(wafers, "faulty", without)
 
     def read(self, feed: LineFeed, batch: str) -> "StoredBatch":
         """Read a batch's manifest with the wafers that belong to it.

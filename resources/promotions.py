@@ -59,18 +59,7 @@ class PromotionLog(MongoStore):
 
     def append(self, record: Promotion) -> None:
         """Add a decision as the latest."""
-        from pymongo.errors import DuplicateKeyError
-
-        # Numbers rather than times, because clocks differ between machines.
-        collection = self._database["promotions"]
-        while True:
-            latest = collection.find_one(sort=[("_id", -1)])
-            number = latest["_id"] + 1 if latest else 1
-            try:
-                collection.insert_one({"_id": number, **record.model_dump()})
-            except DuplicateKeyError:
-                continue
-            return
+        self._append("promotions", record.model_dump())
 
     def remove_line(self, model: str) -> None:
         """Delete all decisions on the model of a line that is removed as a whole."""

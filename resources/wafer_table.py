@@ -34,6 +34,8 @@ class TableContents(BaseModel):
         Hash of the content of every batch that went into it.
     superseded
         Rows of these that lost to a later batch.
+    overlaps
+        By batch, how many wafers of other batches it superseded, and how many of these it labels differently.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +43,7 @@ class TableContents(BaseModel):
     content_hash: str = ""
     batches: dict[str, str] = {}
     superseded: int = 0
+    overlaps: dict[str, tuple[int, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from wafer_assets.domain.config import ModelConfig
 Feed = Literal["training", "prediction"]
 FEEDS: tuple[Feed, ...] = ("training", "prediction")
 Outcome = Literal["passed", "faulty"]
+FileFormat = Literal["csv", "csv.gz", "json", "jsonl", "parquet"]
 
 FORMAT = 1
 SHIPPED = Path(__file__).parent
@@ -116,6 +117,11 @@ class BatchSize(_Declared):
 class Files(_Declared):
     """What a batch file is called, where it lands and how it is written."""
 
+    format: FileFormat = Field(
+        "csv", description="of the content: csv, csv.gz, json (a list of objects, one a wafer), jsonl or parquet"
+    )
+    delimiter: Literal[",", ";", "\t", "|"] = Field(",", description="what separates the cells of a CSV file")
+    decimal: Literal[".", ","] = Field(".", description="decimal sign of the numbers in a CSV file")
     name: str = Field(description="name of a file with {stamp} once, such as wafer_{stamp}.csv")
     stamp: str = Field(description="what {stamp} stands for: a whole date and a time, such as %d%m%Y_%H%M%S")
     landing: str | None = Field(
@@ -135,6 +141,16 @@ class Files(_Declared):
             FileNames(self.name, self.stamp)
         except NamePatternError as error:
             raise LineError(error.key, repr(getattr(self, error.key)), error.remedy) from None
+        return self
+
+    @model_validator(mode="after")
+    def _format_holds_together(self) -> Self:
+        if FileNames(self.name, self.stamp).extension != f".{self.format}":
+            raise LineError("name", repr(self.name), f"Let it end with .{self.format}, as files.format says.")
+        if self.decimal == self.delimiter:
+            raise LineError("decimal", repr(self.decimal), "Give another delimiter: a comma cannot be both.")
+        if "csv" not in self.format and {"delimiter", "decimal"} & self.model_fields_set:
+            raise LineError("format", repr(self.format), "Leave out delimiter and decimal: only CSV files have them.")
         return self
 
 
@@ -167,6 +183,9 @@ class Labels(_Declared):
 
     passed: tuple[Spelling, ...] = Field(min_length=1)
     faulty: tuple[Spelling, ...] = Field(min_length=1)
+    fault_rate: float | None = Field(
+        None, gt=0, lt=1, description="usual share of faulty wafers; counts until the line has a history of its own"
+    )
 
     @model_validator(mode="after")
     def _are_told_apart(self) -> Self:

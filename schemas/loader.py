@@ -16,6 +16,7 @@ from schemas.lines import (
     ColumnType,
     ContextColumn,
     Feed,
+    FileFormat,
     Line,
     LineFeed,
     Outcome,
@@ -51,6 +52,11 @@ class BatchSchema(BaseModel):
     context: Mapping[str, ContextColumn]
     """Columns that are no sensors, by name."""
     file_names: FileNames
+    format: FileFormat
+    delimiter: str
+    """What separates the cells of a CSV file."""
+    decimal: str
+    """Decimal sign of the numbers in a CSV file."""
     max_file_size_mb: int
     min_wafers: int
     max_wafers: int | None
@@ -59,6 +65,10 @@ class BatchSchema(BaseModel):
     wafer_id: WaferId
     label_values: Mapping[str, Outcome]
     """Spelling of a label to its meaning; empty where files carry no label."""
+    label_names: tuple[str, ...]
+    """Headers under which the line knows its label, on the feed without labels too."""
+    fault_rate: float | None
+    """Usual share of faulty wafers, where the line declares one."""
     missing: tuple[str, ...]
     """Spellings beside the empty cell that mean: not measured; numbers are compared by value."""
     order: str
@@ -102,6 +112,9 @@ class BatchSchema(BaseModel):
             columns=columns,
             context=line.context,
             file_names=line.file_names,
+            format=line.files.format,
+            delimiter=line.files.delimiter,
+            decimal=line.files.decimal,
             max_file_size_mb=line.files.max_size_mb,
             min_wafers=line.files.wafers.min,
             max_wafers=line.files.wafers.max,
@@ -110,6 +123,8 @@ class BatchSchema(BaseModel):
             },
             wafer_id=line.wafer_id,
             label_values=labels if feed == "training" else {},
+            label_names=_label_names(line),
+            fault_rate=line.labels.fault_rate,
             missing=line.missing,
             order=line.order,
             optional_columns=tuple(name for name, sensor in sensors.items() if sensor.optional),
@@ -171,6 +186,12 @@ class BatchSchema(BaseModel):
     def batch_time(self, name: str) -> datetime | None:
         """Return the time stamp in the name of a batch file; None if the name breaks this contract."""
         return self.file_names.time_of(name)
+
+
+def _label_names(line: Line) -> tuple[str, ...]:
+    columns = line.columns("training")
+    label = next(name for name, kind in columns.items() if kind == "integer" and name not in line.context)
+    return (label, *(header for header, column in line.files.header_aliases.items() if column == label))
 
 
 def batch_time(name: str) -> datetime | None:

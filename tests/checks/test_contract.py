@@ -118,6 +118,7 @@ def test_reasons_are_listed_with_place_finding_and_remedy() -> None:
             "row": 2,
             "column": "Sensor-1",
             "found": "something else",
+            "count": 1,
             "remedy": REASONS["reading_not_a_number"].remedy,
         },
         {
@@ -125,10 +126,11 @@ def test_reasons_are_listed_with_place_finding_and_remedy() -> None:
             "row": None,
             "column": None,
             "found": "something else",
+            "count": 1,
             "remedy": REASONS["file_empty"].remedy,
         },
     ]
-    assert [column.name for column in table.schema.columns] == ["code", "row", "column", "found", "remedy"]
+    assert [column.name for column in table.schema.columns] == ["code", "row", "column", "found", "count", "remedy"]
 
 
 # --- The ledger ---
@@ -149,7 +151,7 @@ def test_a_clause_names_the_batches_that_break_it_each_once() -> None:
     results = {str(result.check_name): result for result in ledger_check_results(TRAINING, manifests)}
     failed = {name: result.metadata["batches"].value for name, result in results.items() if not result.passed}
     assert failed == {"file_name": ["a.csv", "b.csv"], "readings": ["a.csv"]}
-    assert results["file_name"].description == "2 batches in quarantine break it."
+    assert results["file_name"].description == "2 batches in quarantine, or held, break it."
     assert results["file_name"].severity == dg.AssetCheckSeverity.WARN
     assert results["file_name"].asset_key == feed_key(TRAINING, "batch_ledger")
 

@@ -10,8 +10,10 @@ from wafer_assets.checks.models import (
     both_outcomes,
     quality_check_results,
     quality_check_specs,
+    superseding_check_result,
 )
 from wafer_assets.keys import training_key
+from wafer_assets.operations.table import Superseding
 
 FIRST, SECOND = "wafer_06012020_060000.csv", "wafer_07012020_060000.csv"
 
@@ -39,6 +41,16 @@ def test_without_a_table_there_is_nothing_to_judge(instance: dg.DagsterInstance)
     (failure,) = [event for event in run(both_outcomes(LINE), instance).all_events if event.is_step_failure]
     said = str(failure.step_failure_data.user_failure_data)
     assert "There is no table. Materialize secom/training/wafer_table first." in said
+
+
+def test_batches_that_supersede_many_wafers_are_named() -> None:
+    assert superseding_check_result("secom", []).passed
+    result = superseding_check_result("secom", [Superseding("wafer_03122021_080000.csv", 3, 3, 1)])
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert "row numbers" in str(result.description)
+    (record,) = result.metadata["batches"].records
+    assert record.data == {"batch": "wafer_03122021_080000.csv", "wafers": 3, "superseded": 3, "relabelled": 1}
 
 
 # --- A model to look at ---

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from schemas.lines import FEEDS, SHIPPED
-from schemas.loader import load_schema
 from tests.shell import call, require_documented
-from wafer_assets.domain.simulation import broken_batches, simulate_batches
+from wafer_assets.domain.simulation import simulate_batches
 
 
 @pytest.fixture
@@ -50,25 +49,13 @@ def test_a_line_is_shown_with_what_it_declares(own: Path) -> None:  # noqa: ARG0
         assert words in shown, words
     document = json.loads(call("lines", "show", "second", "--json").stdout)
     assert document["line"] == "second"
-    assert document["labels"] == {"passed": ["-1"], "faulty": ["1", "+1"]}
+    assert document["labels"] == {"passed": ["-1"], "faulty": ["1", "+1"], "fault_rate": 0.06}
 
 
-def test_files_are_checked_without_any_service(tmp_path: Path) -> None:
-    (good,) = simulate_batches(1, 5, feed="training", seed=1)
-    file = tmp_path / good.name
-    file.write_bytes(good.content)
-    kept = call("lines", "check", "secom", file)
-    assert kept.exit_code == 0
-    assert "5 wafers keep the contract" in kept.stderr
-    assert call("lines", "check", "secom").exit_code == 0
-
-    bad = next(batch for batch in broken_batches(load_schema("training"), seed=1) if 0 < len(batch.content) < 1_000_000)
-    other = tmp_path / bad.name
-    other.write_bytes(bad.content)
-    refused = call("lines", "check", "secom", file, other)
-    assert refused.exit_code == 1
-    assert "1 of 2 files would be refused" in refused.stderr
-    assert bad.name in refused.stdout
+def test_folder_that_says_all_is_told_so(tmp_path: Path) -> None:
+    result = call("lines", "check", "secom")
+    assert result.exit_code == 0
+    assert "says all that a line needs" in result.stderr
     assert not (tmp_path / ".wafer").exists()
 
 

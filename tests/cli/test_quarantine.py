@@ -3,10 +3,12 @@
 import io
 import json
 
+import dagster as dg
 import pandas as pd
 import pytest
 
 from resources.mongo import WaferStore
+from resources.releases import ReleaseLog
 from resources.s3 import S3Store
 from schemas.loader import load_schema
 from tests.feeds import LINE, TRAINING, line_like
@@ -16,6 +18,7 @@ from tests.stored import frame_of
 from wafer_assets.cli.instance import open_instance
 from wafer_assets.definitions import build_defs
 from wafer_assets.domain.simulation import simulate_batches
+from wafer_assets.keys import feed_key, landing_key
 from wafer_assets.settings import Settings
 
 HOSTILE = "[/x] [bold]\x1b[31m:smile:‮"
@@ -67,9 +70,9 @@ def test_hostile_names_are_shown_as_text_whole_and_on_one_line(stores: Settings)
     require_documented(document, "quarantine", "show")
     assert document["kept_as"].endswith(f"/{name}/{name}")
     assert {reason["code"] for reason in document["reasons"]} == set(listed_document["codes"])
-    assert [sorted(reason) for reason in document["reasons"]] == [["code", "column", "found", "remedy", "row"]] * len(
-        document["reasons"]
-    )
+    assert [sorted(reason) for reason in document["reasons"]] == [
+        ["code", "column", "count", "found", "remedy", "row"]
+    ] * len(document["reasons"])
 
 
 @pytest.fixture
@@ -100,3 +103,42 @@ def test_quarantined_files_are_replayed_after_a_change_of_the_contract(stores: S
     assert len(frame_of(WaferStore(stores), TRAINING, refused)) == 6
     assert "Not in quarantine" in call("quarantine", "replay", refused).output
     assert "0 of 1 batches are accepted now" in call("quarantine", "replay").output
+
+
+def test_held_file_is_released_with_a_reason_and_ingested(stores: Settings) -> None:
+    (batch,) = simulate_batches(1, 30, feed="training", schema=load_schema("training"), seed=2)
+    name, store = "wafer_01012020_000000.csv", S3Store(stores)
+    flipped = batch.content.replace(b",-1\n", b",x\n").replace(b",1\n", b",-1\n").replace(b",x\n", b",1\n")
+    store.put(store.landing, landing_key(TRAINING, name), flipped)
+    assert call("ingest").exit_code == 0
+    (listed,) = json.loads(call("quarantine", "list", "--json").stdout)
+    assert (listed["batch"], listed["status"], listed["codes"]) == (name, "held", ["fault_rate_implausible"])
+    assert f"wafer quarantine release {name}" in call("quarantine", "show", name).stdout
+    store.delete(store.landing, landing_key(TRAINING, name))
+
+    assert call("quarantine", "release", name).exit_code == 2
+    assert call("quarantine", "release", name, "--reason", " ").exit_code == 2
+    released = call("quarantine", "release", name, "--reason", "The lab confirms it.")
+
+    assert released.exit_code == 0, released.output
+    assert "The lab confirms it." in released.output
+    assert len(frame_of(WaferStore(stores), TRAINING, name)) == 30
+    with open_instance(stores) as instance:
+        (event,) = instance.fetch_materializations(feed_key(TRAINING, "validated_batches"), limit=1).records
+    assert event.asset_materialization is not None
+    warnings = event.asset_materialization.metadata["warnings"]
+    assert isinstance(warnings, dg.TableMetadataValue)
+    assert [warning.data["code"] for warning in warnings.records] == ["fault_rate_implausible"]
+    (record,) = ReleaseLog(stores).history(TRAINING)
+    assert (record.reason, record.batch) == ("The lab confirms it.", name)
+    assert call("quarantine", "release", name, "--reason", "Again.").exit_code == 1
+
+
+def test_name_with_a_percent_sign_is_listed_and_shown_as_it_is_written(stores: Settings) -> None:
+    refuse(stores, "50%25 off.csv", "one too many")
+
+    (listed,) = json.loads(call("quarantine", "list", "--json").stdout)
+    assert listed["batch"] == "50%25 off.csv"
+    shown = json.loads(call("quarantine", "show", listed["batch"], "--json").stdout)
+    assert shown["batch"] == "50%25 off.csv"
+    assert "0 of 1 batches" in call("quarantine", "replay", listed["batch"]).output

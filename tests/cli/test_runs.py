@@ -1,6 +1,9 @@
 """Runs over batches: as few as their gaps allow, and what is said of one that fails."""
 
+from collections.abc import Iterator
+
 import click
+import dagster as dg
 import pytest
 
 from tests.feeds import TRAINING
@@ -35,6 +38,19 @@ def test_a_run_that_fails_is_told_of_with_the_steps_that_did(stores: Settings) -
     assert first == f"Run {result.run_id} failed."
     assert step.startswith("secom/training/wafer_table: ")
     assert "wafer dev" in hint
+
+
+def test_a_run_that_a_check_stopped_is_told_of_with_what_the_check_says() -> None:
+    @dg.asset(check_specs=[dg.AssetCheckSpec("both_outcomes", asset="table", blocking=True)])
+    def table() -> Iterator[dg.Output[int] | dg.AssetCheckResult]:
+        yield dg.Output(1)
+        yield dg.AssetCheckResult(passed=False, description="0 faulty and 400 passed wafers; training needs both.")
+
+    job = dg.Definitions(assets=[table], jobs=[dg.define_asset_job("train")]).resolve_job_def("train")
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        with pytest.raises(click.ClickException, match="both_outcomes: 0 faulty and 400 passed wafers"):
+            require_success(result)
 
 
 @pytest.mark.usefixtures("stores")

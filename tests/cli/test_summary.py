@@ -5,7 +5,7 @@ import pytest
 from wafer_assets.cli.console import output
 from wafer_assets.cli.summary import render_summary
 
-FILES = {"received": 3, "accepted": 2, "quarantined": 1, "quarantined_by_reason": {"[/x]": 1}}
+FILES = {"received": 3, "accepted": 2, "quarantined": 1, "held": 0, "quarantined_by_reason": {"[/x]": 1}}
 SCORED = {
     "batch": f"[red]{'long' * 100}.csv",
     "wafers": 1,

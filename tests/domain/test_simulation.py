@@ -102,9 +102,10 @@ def test_broken_batches_are_refused_for_exactly_the_declared_reasons(feed: Feed,
         assert batch.name not in names
         names.add(batch.name)
 
-    unlabelled = {"label_missing", "label_unknown"} if feed == "prediction" else set()
-    # The shipped line declares no ranges, no context and no size of batches.
-    assert found == set(REASONS) - unlabelled - {"reading_invalid", "context_invalid", "batch_size"}
+    labels = {"label_missing", "label_unknown", "label_coding", "labels_absent"}
+    others = labels if feed == "prediction" else {"labels_unexpected"}
+    # The shipped line declares no ranges, no context, no size of batches and no format but CSV.
+    assert found == set(REASONS) - others - {"reading_invalid", "context_invalid", "batch_size", "file_malformed"}
 
 
 def test_broken_batches_are_small() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas.names import FileNames
 from wafer_assets.domain.table import (
     EmptyTableError,
+    Overlap,
     frame_hash,
     natural_key,
     sensor_readings,
@@ -260,3 +261,17 @@ def test_batch_frames_have_a_hash_too() -> None:
     assert frame_hash(batch) == frame_hash(batch.copy())
     assert frame_hash(batch) != frame_hash(batch[::-1])
     assert frame_hash(batch) != frame_hash(frame({"Wafer-1": 1.0, "Wafer-2": 9.0}, labelled=False))
+
+
+def test_overlaps_tell_what_each_batch_superseded_and_relabelled() -> None:
+    first = pd.DataFrame({"wafer": ["0", "1", "2"], "Sensor-1": [1.0, 2.0, 3.0], "faulty": np.int8([0, 0, 1])})
+    second = first.assign(faulty=np.int8([0, 1, 1]))
+    early, late = "wafer_02012021_080000.csv", "wafer_03012021_080000.csv"
+    for order in ([(early, first), (late, second)], [(late, second), (early, first)]):
+        overlaps: dict[str, Overlap] = {}
+        table, superseded = wafer_table(order, overlaps=overlaps)
+        assert (len(table), superseded, overlaps) == (3, 3, {late: Overlap(3, 1)})
+
+    base, _ = wafer_table([(early, first)], overlaps=overlaps)
+    wafer_table([(late, second)], base, overlaps=overlaps)
+    assert overlaps == {late: Overlap(6, 2)}

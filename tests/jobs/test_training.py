@@ -104,4 +104,4 @@ def test_what_ingests_takes_a_range_of_batch_files_and_a_training_takes_none(def
 def test_checks_run_with_the_assets_they_judge(defs: dg.Definitions) -> None:
     job = defs.resolve_job_def("secom__train")
     checks = {key.name for key in job.asset_layer.asset_graph.asset_check_keys}
-    assert checks == {"both_outcomes", "better_than_chance", "plausible"}
+    assert checks == {"both_outcomes", "few_superseded", "better_than_chance", "plausible"}

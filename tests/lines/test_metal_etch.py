@@ -66,7 +66,7 @@ def test_runs_of_the_agreed_sizes_are_accepted(n_wafers: int) -> None:
 
 def test_label_is_zero_or_one() -> None:
     assert codes(run(3, label="1")) == set()
-    assert codes(run(3, label="-1")) == {"label_unknown"}
+    assert codes(run(3, label="-1")) == {"label_coding"}
     assert codes(run(3, label="")) == {"label_missing"}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -11,7 +12,7 @@ from resources.s3 import S3Store, StoredObject
 from tests.feeds import LINE, TRAINING, line_like
 from wafer_assets.definitions import build_defs
 from wafer_assets.keys import landing_key
-from wafer_assets.operations.landing import ReportedFile, plan_tick, report_vanished, take_up
+from wafer_assets.operations.landing import ReportedFile, SameNameError, plan_tick, report_vanished, take_up, upload
 from wafer_assets.settings import Settings
 
 NOTES = "notes.csv"
@@ -120,3 +121,18 @@ def test_everything_is_taken_up_where_it_is_asked_for(
     assert ingested(settings, instance) == [NOTES]
     (only,) = take_up(instance, TRAINING, s3, WaferStore(settings), everything=True)
     assert (only.first, only.last) == (NOTES, NOTES)
+
+
+def test_two_different_files_of_one_name_are_refused_before_any_is_sent(s3: S3Store, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "wafer_01012022_000000.csv" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"of the folder {file.parent.name}")
+
+    with pytest.raises(SameNameError) as error:
+        list(upload(s3, TRAINING, files))
+    assert all(str(file) in str(error.value) for file in files)
+    assert s3.list_objects(s3.landing) == []
+
+    files[1].write_bytes(files[0].read_bytes())
+    assert list(upload(s3, TRAINING, files)) == [True, False]

@@ -12,7 +12,7 @@ from tests.assets.conftest import store_batches
 from tests.feeds import LINE, TRAINING
 from wafer_assets.domain.simulation import simulate_table
 from wafer_assets.domain.table import EmptyTableError, frame_hash
-from wafer_assets.operations.table import StaleBatchError, update_table
+from wafer_assets.operations.table import StaleBatchError, Superseding, superseding_batches, update_table
 
 FIRST, SECOND = "wafer_06012020_060700.csv", "wafer_07012020_060000.csv"
 
@@ -32,6 +32,20 @@ def test_without_an_accepted_batch_there_is_none(mongo: WaferStore, s3: S3Store)
     with pytest.raises(EmptyTableError) as error:
         update_table(WaferTableStore(s3, "secom"), mongo, load_schema("training"))
     assert error.value.code == "no_accepted_batches"
+
+
+def test_batches_that_supersede_many_wafers_or_change_labels_are_found(mongo: WaferStore, s3: S3Store) -> None:
+    wafers = simulate_table(10, seed=1, fault_rate=0.4).assign(batch=FIRST)
+    store_batches(mongo, wafers)
+    tables, schema = WaferTableStore(s3, "secom"), BatchSchema.of(LINE, "training")
+    assert superseding_batches(update_table(tables, mongo, schema)[0].contents, mongo, TRAINING) == []
+
+    again = wafers.head(2).assign(batch=SECOND)
+    again.loc[again.index[0], "faulty"] ^= 1
+    store_batches(mongo, again)
+    contents = update_table(tables, mongo, schema)[0].contents
+
+    assert superseding_batches(contents, mongo, TRAINING) == [Superseding(SECOND, 2, 2, 1)]
 
 
 GROWN = LINE.model_copy(

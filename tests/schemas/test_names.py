@@ -29,7 +29,7 @@ ANY = [
         ("wafer_00012020_051011.csv", None),
         ("wafer_28010000_051011.csv", None),
         ("wafer_2812020_051011.csv", None),
-        ("wafer_28012020_051011.CSV", None),
+        ("wafer_28012020_051011.CSV", datetime(2020, 1, 28, 5, 10, 11)),
         ("wafer_28012020_051011.csv\n", None),
         (" wafer_28012020_051011.csv", None),
         ("wafer_28012020_051011 (1).csv", None),
@@ -42,6 +42,40 @@ ANY = [
 )
 def test_time_of_a_name_needs_the_exact_form_and_a_real_time(name: str, time: datetime | None) -> None:
     assert SHIPPED.time_of(name) == time
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("wafer_28012020_051011.csv", None),
+        ("wafer_28012020_051011 (1).csv", "it ends with ' (1)', as a second download or a copy does"),
+        ("wafer_28012020_051011 - Copy.csv", "it ends with ' - Copy', as a second download or a copy does"),
+        ("wafer_28012020_051011.txt", "the extension is .txt, not .csv"),
+        ("wafer_28012020_051011.csv.gz", "the extension is .gz, not .csv"),
+        ("wafer_28012020_051011", "it does not end with .csv"),
+        ("wafer_28012020_051011.csv ", "there is a blank at an end of it"),
+        ("wafer-28012020-051011.csv", "it has 'wafer-' where 'wafer_' is agreed"),
+        ("Wafer28012020_051011.csv", "it has 'Wafer' where 'wafer_' is agreed"),
+        ("wafer_28012020-051011.csv", "it has '-' where '_' is agreed"),
+        ("waffle_28012020_051011.csv", "it begins with 'waffle_', not with 'wafer_'"),
+        ("wafer_04282020_051011.csv", "the date is no day, for there is no month 28 (day and month may be exchanged)"),
+        ("wafer_30022020_051011.csv", "the date is no day, for there is no 2020-02-30"),
+        ("wafer_28012020_251011.csv", "the time is none: 25:10:11"),
+        ("wafer_28012020_0510.csv", "the time, 0510, has 4 digits instead of 6"),
+        ("wafer_280120_051011.csv", "the date, 280120, has 6 digits instead of 8"),
+        ("wafer_28012020.csv", "the time is missing"),
+        ("wafer_fault_detection.csv", "there is no date and time in it"),
+        ("wafer_28012020_051011_1.csv", ""),
+        ("", "it does not end with .csv"),
+    ],
+)
+def test_problem_of_a_name_is_the_part_that_is_wrong(name: str, problem: str | None) -> None:
+    assert SHIPPED.problem_of(name) == problem
+
+
+@given(st.text())
+def test_a_name_has_a_problem_just_where_it_has_no_time(name: str) -> None:
+    assert (SHIPPED.problem_of(name) is None) == (SHIPPED.time_of(name) is not None)
 
 
 @pytest.mark.parametrize(

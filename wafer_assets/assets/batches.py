@@ -1,7 +1,7 @@
 """Assets of a batch file: where it landed, the verdict on it, its records, and the ledger of all of them.
 
-One factory makes the assets of both feeds. Validation, quarantine and records are one step, for a batch is either
-accepted or refused as a whole: `wafer_assets.operations.ingestion` does that, and here is what Dagster is told of it.
+One factory makes the assets of both feeds. Validation, quarantine and records are one step, for a batch is accepted,
+refused or held as a whole: `wafer_assets.operations.ingestion` does that, and here is what Dagster is told of it.
 """
 
 import json
@@ -93,8 +93,8 @@ def _reported_specs(line: Line, feed: LineFeed) -> list[dg.AssetSpec]:
             line,
             feed,
             "quarantined_batches",
-            "A refused batch file, kept as it came, with every reason: code, row, column, what was found and what to "
-            "do.",
+            "A batch file that was refused, or held for a person to decide, kept as it came, with every reason: code, "
+            "row, column, what was found and what to do.",
             kinds={"s3", "csv"},
             deps=[feed_key(feed, "raw_batches")],
         ),
@@ -133,7 +133,7 @@ def _ingested_specs(line: Line, schema: BatchSchema) -> list[dg.AssetSpec]:
         dg.AssetSpec(
             feed_key(feed, "batch_ledger"),
             deps=[feed_key(feed, "wafer_records"), feed_key(feed, "quarantined_batches")],
-            description="What became of every batch: received = accepted + quarantined.",
+            description="What became of every batch: received = accepted + quarantined + held.",
             kinds={"mongodb"},
             code_version=CODE_VERSION,
             automation_condition=follows_batches(feed_key(feed, "wafer_table") if schema.label else None),
@@ -170,7 +170,7 @@ def _without_outcome(failures: Mapping[str, Exception], of: int) -> str:
 
 def _materializations(feed: LineFeed, outcome: BatchOutcome, s3: S3Store) -> Iterator[dg.AssetMaterialization]:
     """Yield what each asset holds of the batch now."""
-    manifest, reasons = outcome.manifest, outcome.reasons
+    manifest, reasons, warnings = outcome.manifest, outcome.reasons, outcome.warnings
 
     def event(asset: str, version: str, metadata: dict[str, Any]) -> dg.AssetMaterialization:
         return dg.AssetMaterialization(
@@ -189,7 +189,7 @@ def _materializations(feed: LineFeed, outcome: BatchOutcome, s3: S3Store) -> Ite
         }
         uri = dg.MetadataValue.path(lake + quarantine_folder(feed, manifest.batch))
         yield event("quarantined_batches", manifest.etag, {"uri": uri, "size_bytes": manifest.size, **refusal})
-        yield event("validated_batches", f"quarantined {manifest.etag}", {**counts, **refusal})
+        yield event("validated_batches", f"{manifest.status} {manifest.etag}", {**counts, **refusal})
         yield event("wafer_records", "quarantined", counts)
         return
     if manifest.faulty is not None:
@@ -201,6 +201,7 @@ def _materializations(feed: LineFeed, outcome: BatchOutcome, s3: S3Store) -> Ite
             "uri": dg.MetadataValue.path(lake + validated_key(feed, manifest.batch)),
             "sha256": manifest.sha256,
             **counts,
+            **({"warnings": reasons_table(warnings)} if warnings else {}),
         },
     )
     yield event("wafer_records", manifest.sha256, counts)
@@ -215,15 +216,18 @@ def _ledger_version(manifests: Sequence[BatchManifest]) -> dg.DataVersion:
 def _ledger_metadata(manifests: Sequence[BatchManifest], failures: Sequence[BatchFailure]) -> dict[str, Any]:
     accepted = [manifest for manifest in manifests if manifest.status == "accepted"]
     quarantined = [manifest for manifest in manifests if manifest.status == "quarantined"]
+    held = [manifest.batch for manifest in manifests if manifest.status == "held"]
     # A file counts once per code, however many of its cells break the same clause.
     codes = Counter(code for item in quarantined for code in {str(reason["code"]) for reason in item.reasons})
     return {
         "received": len(manifests),
         "accepted": len(accepted),
         "quarantined": len(quarantined),
+        "held": len(held),
         "wafers": sum(manifest.wafers for manifest in accepted),
         "faulty_wafers": sum(manifest.faulty or 0 for manifest in accepted),
         "quarantined_by_reason": dg.MetadataValue.json(dict(codes.most_common())),
+        "held_batches": dg.MetadataValue.json(held[:100]),
         "failed": dg.MetadataValue.json({item.batch: item.reason for item in failures[:100]}),
         # The UI shows tables whole: the latest batches are those that people look for.
         "latest": dg.MetadataValue.table(

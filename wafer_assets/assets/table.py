@@ -1,5 +1,6 @@
 """The training table: one snapshot of all accepted labelled wafers of a line."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -11,8 +12,9 @@ from schemas.lines import Line
 from schemas.loader import BatchSchema
 from wafer_assets.assets.common import group, owners
 from wafer_assets.automation import follows_ledger
+from wafer_assets.checks.models import superseding_check_result, superseding_check_spec
 from wafer_assets.keys import name_of, training_key
-from wafer_assets.operations.table import update_table
+from wafer_assets.operations.table import superseding_batches, update_table
 
 
 def table_asset(line: Line) -> dg.AssetsDefinition:
@@ -31,8 +33,9 @@ def table_asset(line: Line) -> dg.AssetsDefinition:
         automation_condition=follows_ledger(),
         group_name=group(line, "features"),
         owners=owners(line),
+        check_specs=[superseding_check_spec(line.name)],
     )
-    def wafer_table(context: dg.AssetExecutionContext) -> dg.Output[WaferTable]:
+    def wafer_table(context: dg.AssetExecutionContext) -> Iterator[dg.Output[WaferTable] | dg.AssetCheckResult]:
         """Merge the records of all accepted batches."""
         tables: WaferTableStore = getattr(context.resources, tables_key)
         wafers: WaferStore = context.resources.wafers
@@ -40,7 +43,9 @@ def table_asset(line: Line) -> dg.AssetsDefinition:
         frame, contents = table.frame, table.contents
         batches = sorted(frame["batch"].unique())
         context.log.info(f"{len(frame)} wafers of {len(batches)} batches, of which {new} are new")
-        return dg.Output(
+        superseding = superseding_batches(contents, wafers, schema.line_feed)
+        yield superseding_check_result(line.name, superseding)
+        yield dg.Output(
             table,
             data_version=dg.DataVersion(contents.content_hash),
             metadata={

@@ -11,7 +11,7 @@ import dagster as dg
 
 from resources.mongo import BatchManifest
 from schemas.lines import LineFeed
-from wafer_assets.domain.contract import CLAUSES, REASONS, Reason
+from wafer_assets.domain.contract import CLAUSES, KINDS, Reason
 from wafer_assets.keys import feed_key
 from wafer_assets.partitions import batches_of
 
@@ -38,7 +38,7 @@ def contract_check_specs(feed: LineFeed) -> list[dg.AssetCheckSpec]:
 
 def batch_check_evaluation(feed: LineFeed, batch: str, reasons: Sequence[Reason]) -> dg.AssetCheckEvaluation:
     """Return the outcome of the contract check for one batch."""
-    broken = [REASONS[reason.code].clause for reason in reasons]
+    broken = [KINDS[reason.code].clause for reason in reasons]
     clauses = [
         dg.TableRecord({"clause": clause, "kept": clause not in broken, "findings": broken.count(clause)})
         for clause in CLAUSES
@@ -57,10 +57,10 @@ def batch_check_evaluation(feed: LineFeed, batch: str, reasons: Sequence[Reason]
 
 
 def ledger_check_results(feed: LineFeed, manifests: Iterable[BatchManifest]) -> Iterator[dg.AssetCheckResult]:
-    """Yield, for every clause, which batches in quarantine break it."""
+    """Yield, for every clause, which batches in quarantine, or held, break it."""
     broken: dict[str, list[str]] = {clause: [] for clause in CLAUSES}
     for manifest in manifests:
-        for clause in {REASONS[str(reason["code"])].clause for reason in manifest.reasons}:
+        for clause in {KINDS[str(reason["code"])].clause for reason in manifest.reasons}:
             broken[clause].append(manifest.batch)
     for clause, batches in broken.items():
         yield dg.AssetCheckResult(
@@ -68,7 +68,7 @@ def ledger_check_results(feed: LineFeed, manifests: Iterable[BatchManifest]) -> 
             check_name=clause,
             passed=not batches,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{len(batches)} batches in quarantine break it." if batches else None,
+            description=f"{len(batches)} batches in quarantine, or held, break it." if batches else None,
             metadata={"quarantined": len(batches), "batches": dg.MetadataValue.json(batches[:100])},
         )
 
@@ -77,9 +77,10 @@ def reasons_table(reasons: Sequence[Reason]) -> dg.TableMetadataValue:
     """Return refusal reasons as a table for the UI."""
     columns = {
         "code": dg.TableColumn("code", "string"),
-        "row": dg.TableColumn("row", "int", description="line of the file, counted from 1"),
+        "row": dg.TableColumn("row", "int", description="line of the file, row of the table or wafer, counted from 1"),
         "column": dg.TableColumn("column", "string"),
         "found": dg.TableColumn("found", "string"),
+        "count": dg.TableColumn("count", "int", description="cells, rows or columns that show it"),
         "remedy": dg.TableColumn("remedy", "string"),
     }
     return dg.MetadataValue.table(

@@ -1,11 +1,14 @@
 """What must hold of tables and models: gates for later steps, and what people should see."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from resources.trainings import training_id
 from schemas.lines import Line
 from wafer_assets.keys import training_key
 from wafer_assets.operations.facts import training_metadata
+from wafer_assets.operations.table import SUPERSEDING_SHARE, Superseding
 
 
 def both_outcomes(line: Line) -> dg.AssetChecksDefinition:
@@ -38,6 +41,38 @@ def both_outcomes(line: Line) -> dg.AssetChecksDefinition:
         )
 
     return check
+
+
+def superseding_check_spec(line: str) -> dg.AssetCheckSpec:
+    """Return the check that a line's batches hold wafers of their own."""
+    return dg.AssetCheckSpec(
+        "few_superseded",
+        asset=training_key(line, "wafer_table"),
+        description=f"No batch holds more than {SUPERSEDING_SHARE:.0%} wafers of other batches, and none changes the "
+        "labels of wafers that other batches hold.",
+    )
+
+
+def superseding_check_result(line: str, batches: Sequence[Superseding]) -> dg.AssetCheckResult:
+    """Say which batches supersede more of others than a correction does; row numbers instead of ids do."""
+    columns = {"batch": "string", "wafers": "int", "superseded": "int", "relabelled": "int"}
+    return dg.AssetCheckResult(
+        check_name="few_superseded",
+        asset_key=training_key(line, "wafer_table"),
+        passed=not batches,
+        # The table is what it is: people should look whether these are the wafers that they seem to be.
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "batches": dg.MetadataValue.table(
+                [dg.TableRecord({name: getattr(item, name) for name in columns}) for item in batches[:100]],
+                schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
+            )
+        },
+        description=f"{len(batches)} batches supersede many wafers of others, or change their labels: are their ids "
+        "row numbers, or their labels of another coding?"
+        if batches
+        else None,
+    )
 
 
 LEAK_AUC = 0.80

@@ -6,6 +6,7 @@ imports what is heavy, and the modules that do so, inside its functions: `--help
 
 import click
 
+from wafer_assets.cli.check import check
 from wafer_assets.cli.demo import demo
 from wafer_assets.cli.dev import dev
 from wafer_assets.cli.files import simulate, upload
@@ -24,7 +25,7 @@ from wafer_assets.cli.training import train
 def main() -> None:
     """Find faulty wafers: learn from files whose outcome is known, score new files, and see why.
 
-    A batch is one CSV file of wafers; its name is the file's. Two feeds of files are kept apart: those of the feed
+    A batch is one file of wafers; its name is the file's. Two feeds of files are kept apart: those of the feed
     `training` say which wafers were faulty, those of the feed `prediction` are to be scored.
 
     A first session on a laptop:
@@ -48,6 +49,7 @@ def main() -> None:
       wafer predict FILE              score a file, store nothing
       wafer serve                     answer scoring requests over HTTP
       wafer dev                       look at everything in the Dagster UI
+      wafer check FILE                would it be accepted, and if not, why
       wafer lines list                which production lines are declared
       wafer services down             stop the services
 
@@ -69,6 +71,7 @@ for command in (
     report,
     trace,
     predict,
+    check,
     serve,
     dev,
     lines,

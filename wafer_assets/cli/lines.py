@@ -8,7 +8,7 @@ import click
 
 from wafer_assets.cli.console import console, facts, output, print_json, table
 from wafer_assets.cli.help import Group
-from wafer_assets.cli.options import OutFolder, declared_line, declared_lines, feed_option, json_option
+from wafer_assets.cli.options import OutFolder, declared_line, declared_lines, json_option
 from wafer_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def show(name: str, as_json: bool) -> None:
         ("owner", line.owner or "nobody is named"),
         ("process", line.process or "not described"),
         ("contract", line.contract),
+        ("format", _format(line)),
         ("files", f"{files.name}, such as {line.file_names.example}; at most {files.max_size_mb} MB"),
         ("wafers a file", f"{files.wafers.min} to {files.wafers.max or 'any number'}"),
         ("wafer id", f"{line.wafer_id.pattern}, such as {line.wafer_id.example}"),
@@ -104,39 +105,18 @@ def show(name: str, as_json: bool) -> None:
 
 
 @lines.command()
-@feed_option
 @click.argument("name")
-@click.argument("files", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1)
-def check(feed: "Feed", name: str, files: tuple[Path, ...]) -> None:
-    """Check the folder of the line NAME, and FILES against its contract; start nothing.
+def check(name: str) -> None:
+    """Check the folder of the line NAME; start nothing.
 
-    It exits with 1 if the folder is wrong or a file would be refused, and says why. Where the services run, it also
-    says what a contract that has changed means for what is stored, in quarantine and predicting.
+    It exits with 1 if the folder is wrong, and says why. Where the services run, it also says what a contract that has
+    changed means for what is stored, in quarantine and predicting. `wafer check --line NAME` checks files.
 
       wafer lines check metal_etch
-      wafer lines check metal_etch --feed prediction to-score/*.csv
     """
-    from schemas.loader import BatchSchema
-    from wafer_assets.domain.contract import Refused, validate
-
     line = declared_line(name)
-    schema = BatchSchema.of(line, feed)
-    refused = 0
-    for file in files:
-        verdict = validate(file.name, file.read_bytes(), schema)
-        if isinstance(verdict, Refused):
-            refused += 1
-            for reason in verdict.reasons:
-                output.print(f"{file}: {reason.message}")
-            continue
-        for warning in verdict.warnings:
-            output.print(f"{file}: {warning.message}")
-        console.print(f"{file}: {len(verdict.frame)} wafers keep the contract")
-    if refused:
-        raise click.ClickException(f"{refused} of {len(files)} files would be refused.")
-    if not files:
-        console.print(f"The folder of {name} says all that a line needs.")
-        _tell_of_changes(line)
+    console.print(f"The folder of {name} says all that a line needs.")
+    _tell_of_changes(line)
 
 
 @lines.command()
@@ -184,7 +164,9 @@ def new(name: str, paths: tuple[Path, ...], out: Path | None) -> None:
         if isinstance(verdict, Refused):
             refused += 1
             console.print(f"{file}: {verdict.reasons[0].message}")
-    console.print(f"{len(files) - refused} of {len(files)} samples keep to it. `wafer lines check {name}` looks again.")
+    console.print(
+        f"{len(files) - refused} of {len(files)} samples keep to it. `wafer check --line {name}` looks again."
+    )
 
 
 @lines.command()
@@ -253,6 +235,15 @@ def _sensors(line: "Line") -> tuple[str, ...]:
     from schemas.loader import BatchSchema
 
     return BatchSchema.of(line, "prediction").sensors
+
+
+def _format(line: "Line") -> str:
+    files = line.files
+    return (
+        f"{files.format}, {files.delimiter!r} between cells, {files.decimal!r} as decimal mark"
+        if ("csv" in files.format)
+        else files.format
+    )
 
 
 def _policy(line: "Line") -> str:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from schemas.lines import Line
     from wafer_assets.operations.tracing import BundleOrigin, Influence, PredictionOrigin
 
+SHOWN = 10  # reasons of a file
+
 
 @click.command(cls=Command)
 @line_option
@@ -281,8 +283,10 @@ def predict(line: "Line", files: tuple[Path, ...], out: Path | None, number: int
         scores = score_file(bundle, version, schema, file.name, file.read_bytes(), against_rule=by_hand)
         if isinstance(scores, Refused):
             refused += 1
-            for reason in scores.reasons[:10]:
+            for reason in scores.reasons[:SHOWN]:
                 console.print(f"{file}: {reason.message}")
+            if (more := len(scores.reasons) - SHOWN) > 0:
+                console.print(f"{file}: {more} more reasons; `wafer check --feed prediction` shows all of them.")
             continue
         csv = scores.rows.to_csv(index=False)
         if out is None:
@@ -306,6 +310,7 @@ def _require_room(files: Sequence[Path], out: Path) -> None:
             raise click.BadParameter(
                 f"{str(out)!r} holds {file.name!r} itself, which would be lost.", param_hint="--out"
             )
-        if file.name in names:
+        # A page has the name of its file with another ending.
+        if file.stem.casefold() in names:
             raise click.BadParameter(f"it cannot hold two results for {file.name!r}.", param_hint="--out")
-        names.add(file.name)
+        names.add(file.stem.casefold())

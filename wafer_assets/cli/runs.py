@@ -69,6 +69,12 @@ def require_success(result: dg.JobExecutionResult) -> None:
     from sensors.notifications import step_error
 
     lines = [step_error(event) for event in result.all_events if event.is_step_failure]
+    # What a check that stops a run has to say is in no step's error.
+    lines += [
+        f"{check.check_name}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed and check.blocking and check.description
+    ]
     raise click.ClickException(
         f"Run {result.run_id} failed.\n" + "\n".join(lines) + "\n`wafer dev` shows the run with all its logs."
     )

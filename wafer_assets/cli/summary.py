@@ -70,7 +70,7 @@ def render_summary(summary: Summary, where: Mapping[str, str]) -> RenderableType
 
 def _batches_and_wafers(summary: Summary) -> Iterator[tuple[str, str]]:
     if files := summary.get("files"):
-        for name in ("received", "accepted", "quarantined"):
+        for name in ("received", "accepted", "quarantined", "held"):
             yield f"files {name}", f"{files[name]}"
         for code, count in files["quarantined_by_reason"].items():
             yield f"  {code}", f"{count}"

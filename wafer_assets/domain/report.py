@@ -95,7 +95,7 @@ def batch_report(
     order = np.lexsort((-probability, ~alarm))
     names = _names(scores, wafers)
     top = _rounded_up(max(float(probability.max(initial=0)), float(bundle.model.threshold_)))
-    return _page(
+    return render_page(
         "batch.html.j2",
         batch=batch,
         wafers=len(rows),
@@ -132,7 +132,7 @@ def model_card(bundle: Bundle, version: int, model_name: str, *, against_rule: b
     bytes
         An HTML page in UTF-8; it says so where the model is unproven (`evaluation.why_unproven`).
     """
-    return _page("model.html.j2", card=_card(bundle, version, model_name, against_rule))
+    return render_page("model.html.j2", card=_card(bundle, version, model_name, against_rule))
 
 
 @cache
@@ -150,7 +150,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _page(template: str, **values: Any) -> bytes:
+def render_page(template: str, **values: Any) -> bytes:
+    """Return a page in UTF-8, from a template and what it shows."""
     return _environment().get_template(template).render(values).encode()
 
 

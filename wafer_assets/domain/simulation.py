@@ -344,31 +344,55 @@ def _broken_contents(good: bytes, schema: BatchSchema) -> Iterator[tuple[set[str
 
     yield {"file_empty"}, b""
     yield {"file_too_large"}, good.ljust(schema.max_file_size + 1, b"\n")
-    yield {"encoding_not_utf8", "wafer_id_unsafe"}, good.replace(b"Wafer-2", "Wafer-½".encode("latin-1"))
-    yield {"encoding_not_utf8", "encoding_binary"}, _zipped(good)
+    yield {"encoding_not_utf8"}, good.replace(b"Wafer-2", "Wafer-½".encode("latin-1"))
+    yield {"encoding_binary"}, good.replace(b"Wafer-2", b"Wafer-\0")
+    yield {"format_other"}, _zipped(good)
+    yield {"file_cut_off"}, good + bytes(512)
     yield {"csv_malformed"}, with_cell(4, wafer, '"Wafer-4')
     yield {"csv_delimiter"}, good.replace(b",", b";")
     yield {"csv_ragged_row"}, _text([*rows[:-1], rows[-1][:-1]])
     yield {"csv_no_rows"}, _text([header])
-    yield {"column_missing"}, _text([row[:sensor] + row[sensor + 1 :] for row in rows])
-    yield {"column_unexpected"}, _text([[*row, "1"] for row in rows])
+    yield {"csv_decimal_comma"}, _text([header, *(",".join(row).replace(".", ",").split(",") for row in wafers)])
+    yield {"csv_trailing_delimiter"}, _text([[*row, ""] for row in rows])
+    yield {"csv_header_missing"}, _text(wafers)
+    yield {"csv_preamble"}, _text([["Tester: T7"], *rows])
+    yield {"csv_header_repeated"}, _text([*rows[:3], header, *rows[3:]])
+    yield {"row_not_a_wafer"}, _text([*rows, ["Total wafers: 4"]])
+    yield {"column_row_numbers"}, _text([["", *header], *([str(number), *row] for number, row in enumerate(wafers))])
+    yield {"column_missing"}, _text([_without(row, sensor) for row in rows])
+    yield {"column_unexpected"}, _text([[*header, "Lot"], *([*row, "1"] for row in wafers)])
     yield {"column_repeated"}, _text([[*row, row[sensor]] for row in rows])
     yield {"column_renamed"}, with_cell(0, sensor, columns[sensor].replace("-", " - "))
     yield {"column_empty"}, _text([header, *(_replaced(row, sensor, "") for row in wafers)])
     yield {"reading_not_a_number"}, with_cell(2, sensor, '"1,024.5"')
     yield {"reading_not_finite"}, with_cell(2, sensor, "1e400")
+    yield {"reading_missing_code"}, with_cell(2, sensor, "NaN")
+    yield {"reading_failed"}, with_cell(2, sensor, "#DIV/0!")
+    yield {"reading_underflow"}, with_cell(2, sensor, "1e-99999")
     yield {"wafer_id_missing"}, with_cell(2, wafer, "")
     yield {"wafer_id_unsafe"}, with_cell(2, wafer, "=cmd()|'/c calc'!A1")
     yield {"wafer_id_repeated"}, with_cell(2, wafer, "Wafer-1")
+    yield {"wafer_id_shortened"}, _text([header, *(_replaced(row, wafer, "1.23457E+11") for row in wafers)])
     if schema.label is not None:
         label = columns.index(schema.label)
         yield {"label_missing"}, with_cell(2, label, "")
-        yield {"label_unknown"}, with_cell(2, label, "0")
-    yield {"reading_not_a_number", "wafer_id_repeated"}, _text([*rows, _replaced(rows[1], sensor, "NaN")])
+        yield (
+            {"label_unknown"},
+            _text([header, *(_replaced(row, label, "-1") for row in wafers[1:]), _replaced(wafers[0], label, "3")]),
+        )
+        yield {"label_coding"}, _text([header, *(_replaced(row, label, "0") for row in wafers)])
+        yield {"labels_absent"}, _text([_without(row, label) for row in rows])
+    else:
+        yield {"labels_unexpected"}, _text([[*header, schema.label_names[0]], *([*row, "1"] for row in wafers)])
+    yield {"reading_missing_code", "wafer_id_repeated"}, _text([*rows, _replaced(rows[1], sensor, "NaN")])
 
 
 def _replaced(row: list[str], column: int, text: str) -> list[str]:
     return [*row[:column], text, *row[column + 1 :]]
+
+
+def _without(row: list[str], column: int) -> list[str]:
+    return row[:column] + row[column + 1 :]
 
 
 def _text(rows: list[list[str]]) -> bytes:

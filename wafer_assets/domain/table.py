@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,7 @@ def wafer_table(
     *,
     order: str = "wafer_id",
     time_of: Callable[[str], datetime | None] = batch_time,
+    overlaps: "dict[str, Overlap] | None" = None,
 ) -> tuple[pd.DataFrame, int]:
     """Merge batch frames into one row per wafer, in time order.
 
@@ -102,6 +104,8 @@ def wafer_table(
     time_of : callable
         Returns the time stamp in the name of a batch, None where it has none; by default that of any line with names
         like ``wafer_28012020_051011.csv``.
+    overlaps : dict, optional
+        Takes what each batch superseded, added to what it holds of it.
 
     Returns
     -------
@@ -124,7 +128,26 @@ def wafer_table(
         merged.add(batch, frame)
     if merged is None:
         raise EmptyTableError
+    if overlaps is not None:
+        for batch, overlap in merged.overlaps.items():
+            before = overlaps.get(batch, Overlap(0, 0))
+            overlaps[batch] = Overlap(before.wafers + overlap.wafers, before.relabelled + overlap.relabelled)
     return merged.in_time_order(order), merged.superseded
+
+
+class Overlap(NamedTuple):
+    """What a batch superseded of other batches.
+
+    Attributes
+    ----------
+    wafers
+        How many of its wafers an earlier batch holds too.
+    relabelled
+        To how many of these it gives another label.
+    """
+
+    wafers: int
+    relabelled: int
 
 
 class _GrowingTable:
@@ -132,6 +155,7 @@ class _GrowingTable:
 
     def __init__(self, columns: list[str], time_of: Callable[[str], datetime | None]) -> None:
         self.superseded = 0
+        self.overlaps: dict[str, Overlap] = {}
         self._columns = columns
         self._time_of = time_of
         self._sensors = [column for column in columns if column not in NOT_SENSORS]
@@ -158,7 +182,8 @@ class _GrowingTable:
     def add(self, batch: str, frame: pd.DataFrame) -> None:
         if list(frame.columns) != self._columns:
             raise ValueError(f"Batch {batch} has other columns than the batches before it. Ingest it again.")
-        sources, targets = self._take_rows(batch, frame["wafer"].tolist())
+        labels = frame["faulty"].tolist() if "faulty" in frame else []
+        sources, targets = self._take_rows(batch, frame["wafer"].tolist(), labels)
         if len(self._rows) > len(self._readings):
             capacity = max(len(self._rows), int(len(self._readings) * GROWTH))
             self._readings.resize((capacity, len(self._sensors)), refcheck=False)
@@ -170,7 +195,7 @@ class _GrowingTable:
                 for source, target in zip(sources, targets, strict=True):
                     held[target] = values[source]
 
-    def _take_rows(self, batch: str, wafers: list[str]) -> tuple[list[int], list[int]]:
+    def _take_rows(self, batch: str, wafers: list[str], labels: list[int]) -> tuple[list[int], list[int]]:
         """Decide which of a batch's rows go where in the arrays."""
         sources: list[int] = []
         targets: list[int] = []
@@ -181,6 +206,10 @@ class _GrowingTable:
                 self._owners.append(owner)
             else:
                 self.superseded += 1
+                later = max(owner, self._owners[target])[1]
+                known = self.overlaps.get(later, Overlap(0, 0))
+                changed = bool(labels) and self._faulty[target] != labels[source]
+                self.overlaps[later] = Overlap(known.wafers + 1, known.relabelled + changed)
                 if owner <= self._owners[target]:
                     continue
                 self._owners[target] = owner

@@ -35,7 +35,7 @@ def read_summary(instance: dg.DagsterInstance, line: str) -> Summary:
     if ledger:
         summary["files"] = {
             name: ledger[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
-        }
+        } | {"held": ledger.get("held", 0)}
         summary["wafers"] = {"stored": ledger["wafers"], "faulty": ledger["faulty_wafers"]}
     if table:
         summary["table"] = {
@@ -68,7 +68,7 @@ def read_summary(instance: dg.DagsterInstance, line: str) -> Summary:
     if scored := _metadata(instance, dg.AssetKey([line, "prediction", "batch_ledger"])):
         summary["files_to_score"] = {
             name: scored[name] for name in ("received", "accepted", "quarantined", "quarantined_by_reason")
-        }
+        } | {"held": scored.get("held", 0)}
         summary["predictions"] = _predictions(instance, line)
     return summary
 

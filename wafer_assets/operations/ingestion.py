@@ -1,7 +1,9 @@
 """Ingestion: a landed batch file becomes records in MongoDB, or goes to quarantine with its reasons.
 
-A batch is either accepted with all its wafers or refused with all its reasons, and nothing in between. What the
-contract says of a file is in `wafer_assets.domain.contract`, what Dagster is told in `wafer_assets.assets.batches`.
+A batch is either accepted with all its wafers, or refused or held with all its reasons, and nothing in between. One
+that is held keeps the contract and contradicts what the line has seen: a person releases it, or sees to another file.
+What the contract says of a file is in `wafer_assets.domain.contract`, what Dagster is told in
+`wafer_assets.assets.batches`.
 """
 
 import io
@@ -16,16 +18,16 @@ import pandas as pd
 import pyarrow
 import pyarrow.csv
 
-from resources.mongo import BatchFailure, BatchManifest, WaferStore
+from resources.mongo import BatchFailure, BatchManifest, BatchStatus, WaferStore
 from resources.s3 import InvalidKeyError, ObjectChangedError, ObjectNotFoundError, S3Store, StoredObject
 from resources.store_errors import in_short, is_outage, unless_replaced
 from schemas.loader import BatchSchema
-from wafer_assets.domain.contract import Accepted, Reason, check_object, validate
+from wafer_assets.domain.contract import Accepted, History, Reason, check_object, find_holds, validate
 from wafer_assets.domain.table import frame_hash, sensor_readings
 from wafer_assets.keys import landing_key, quarantine_folder, validated_key
 from wafer_assets.partitions import batch_name
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 WORKERS = 2  # batches at a time
 
 
@@ -38,11 +40,14 @@ class BatchOutcome:
     manifest
         As it is stored.
     reasons
-        Why the file was refused; none of an accepted one.
+        Why the file was refused or held; none of an accepted one.
+    warnings
+        What somebody should look at in an accepted one.
     """
 
     manifest: BatchManifest
     reasons: Sequence[Reason] = ()
+    warnings: Sequence[Reason] = ()
 
 
 class BatchFailedError(RuntimeError):
@@ -64,10 +69,12 @@ def ingest_batches(
     schema: BatchSchema, batches: Sequence[str], s3: S3Store, wafers: WaferStore
 ) -> Iterator[tuple[str, BatchOutcome | Exception]]:
     """Yield every batch, in order, with what became of it, or why it alone has no outcome; an outage is raised."""
+    # Of before the run, so that no batch's verdict depends on which of the run's others came first.
+    accepted = _accepted(schema, wafers)
 
     def ingest(batch: str) -> BatchOutcome | Exception:
         try:
-            return ingest_batch(schema, batch, s3, wafers)
+            return ingest_batch(schema, batch, s3, wafers, accepted)
         except BatchFailedError as error:
             wafers.note_failure(
                 BatchFailure(
@@ -100,10 +107,23 @@ def ingest_batches(
             yield name, future.result()
 
 
-def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
-    """Ingest one batch file: store its wafers, or quarantine it with its reasons.
+def ingest_batch(
+    schema: BatchSchema,
+    batch: str,
+    s3: S3Store,
+    wafers: WaferStore,
+    accepted: Sequence[BatchManifest] | None = None,
+) -> BatchOutcome:
+    """Ingest one batch file: store its wafers, or quarantine or hold it with its reasons.
 
     Ingesting a batch again replaces what the first time left, whichever way the two were decided.
+
+    Parameters
+    ----------
+    schema, batch, s3, wafers
+        The contract, the batch, and the stores.
+    accepted
+        The line's accepted batches, whose fault rate counts; by default, those of now.
 
     Raises
     ------
@@ -114,10 +134,18 @@ def ingest_batch(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStor
     BatchFailedError
         It cannot be stored, and trying again would not change that.
     """
-    return unless_replaced(lambda: _ingest_version(schema, batch, s3, wafers), ObjectChangedError)
+    known = _accepted(schema, wafers) if accepted is None else accepted
+    return unless_replaced(lambda: _ingest_version(schema, batch, s3, wafers, known), ObjectChangedError)
 
 
-def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
+def _accepted(schema: BatchSchema, wafers: WaferStore) -> Sequence[BatchManifest]:
+    """Return the line's accepted labelled batches."""
+    return [] if schema.label is None else wafers.batches(schema.line_feed, "accepted")
+
+
+def _ingest_version(
+    schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore, accepted: Sequence[BatchManifest]
+) -> BatchOutcome:
     """Ingest the version of the file that is there now."""
     feed, name = schema.line_feed, batch_name(batch)
     try:
@@ -125,7 +153,7 @@ def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferS
     except InvalidKeyError:
         return _refuse_unread(schema, batch, s3, wafers)
     try:
-        return _ingest_object(schema, batch, source, s3, wafers)
+        return _ingest_object(schema, batch, source, s3, wafers, accepted)
     except (ObjectNotFoundError, ObjectChangedError):
         raise
     except Exception as error:
@@ -139,16 +167,53 @@ def _ingest_version(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferS
 
 
 def _ingest_object(
-    schema: BatchSchema, batch: str, source: StoredObject, s3: S3Store, wafers: WaferStore
+    schema: BatchSchema,
+    batch: str,
+    source: StoredObject,
+    s3: S3Store,
+    wafers: WaferStore,
+    accepted: Sequence[BatchManifest],
 ) -> BatchOutcome:
     name = batch_name(batch)
     reasons = check_object(name, source.size, schema)
     if source.size <= schema.max_file_size:
         result = validate(name, s3.get(s3.landing, source.key, etag=source.etag), schema)
         if isinstance(result, Accepted):
-            return BatchOutcome(_accept(schema, batch, result, source, s3, wafers))
+            others = [item for item in accepted if item.batch != batch]
+            holds = find_holds(result.frame, schema, _history(schema, batch, result.frame, others, wafers))
+            return _decide(schema, batch, result, holds, source, s3, wafers)
         reasons = result.reasons
     return BatchOutcome(_quarantine(schema, batch, reasons, source, s3, wafers), reasons)
+
+
+def _decide(
+    schema: BatchSchema,
+    batch: str,
+    result: Accepted,
+    holds: Sequence[Reason],
+    source: StoredObject,
+    s3: S3Store,
+    wafers: WaferStore,
+) -> BatchOutcome:
+    """Accept a file that keeps the contract, unless what the line has seen speaks against it and nobody released it."""
+    if holds and not wafers.is_released(schema.line_feed, batch, source.etag):
+        manifest = _quarantine(schema, batch, holds, source, s3, wafers, status="held")
+        return BatchOutcome(manifest, holds)
+    warnings = (*holds, *result.warnings)
+    return BatchOutcome(_accept(schema, batch, result, warnings, source, s3, wafers), warnings=warnings)
+
+
+def _history(
+    schema: BatchSchema, batch: str, frame: pd.DataFrame, others: Sequence[BatchManifest], wafers: WaferStore
+) -> History:
+    """Return what the line's other accepted batches say, as far as it bears on a labelled one."""
+    if schema.label is None:
+        return History()
+    return History(
+        wafers=sum(item.wafers for item in others),
+        faulty=sum(item.faulty or 0 for item in others),
+        labels=wafers.labels_of(schema.line_feed, frame["wafer"].tolist(), batch),
+    )
 
 
 def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferStore) -> BatchOutcome:
@@ -165,7 +230,13 @@ def _refuse_unread(schema: BatchSchema, batch: str, s3: S3Store, wafers: WaferSt
 
 
 def _accept(
-    schema: BatchSchema, batch: str, accepted: Accepted, source: StoredObject, s3: S3Store, wafers: WaferStore
+    schema: BatchSchema,
+    batch: str,
+    accepted: Accepted,
+    warnings: Sequence[Reason],
+    source: StoredObject,
+    s3: S3Store,
+    wafers: WaferStore,
 ) -> BatchManifest:
     feed, frame = schema.line_feed, accepted.frame
     csv = _csv(frame)
@@ -178,7 +249,7 @@ def _accept(
         sha256=frame_hash(frame),
         contract_version=schema.contract_version,
         context=accepted.context,
-        warnings=[warning.as_dict() for warning in accepted.warnings],
+        warnings=[warning.as_dict() for warning in warnings],
         before_commit=lambda: s3.put(s3.lake, validated_key(feed, batch), csv),
     )
     for stale in s3.list_objects(s3.lake, quarantine_folder(feed, batch)):
@@ -206,6 +277,7 @@ def _quarantine(
     source: StoredObject,
     s3: S3Store,
     wafers: WaferStore,
+    status: BatchStatus = "quarantined",
 ) -> BatchManifest:
     feed = schema.line_feed
     folder = quarantine_folder(feed, batch)
@@ -214,6 +286,6 @@ def _quarantine(
     # Copied by the server: a file that is too large to be read is kept like any other.
     s3.copy(s3.landing, source.key, s3.lake, f"{folder}{batch}", etag=source.etag)
     s3.put(s3.lake, f"{folder}reasons.json", json.dumps(report, indent=2, ensure_ascii=False).encode())
-    manifest = wafers.quarantine_batch(feed, batch, described, source, schema.contract_version)
+    manifest = wafers.quarantine_batch(feed, batch, described, source, schema.contract_version, status)
     s3.delete(s3.lake, validated_key(feed, batch))
     return manifest

@@ -31,14 +31,47 @@ def files_of(paths: Iterable[Path]) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+class SameNameError(ValueError):
+    """Two different files have one name, so that one would replace the other."""
+
+    code = "two_files_of_one_name"
+
+
+def require_own_names(files: Sequence[Path]) -> None:
+    """Refuse different files of one name.
+
+    Raises
+    ------
+    SameNameError
+        There are some.
+    """
+    first: dict[str, Path] = {}
+    for file in files:
+        other = first.setdefault(file.name, file)
+        if other != file and _etag(other) != _etag(file):
+            raise SameNameError(
+                f"Two different files have the name {file.name!r}, and one would replace the other: {str(other)!r} and "
+                f"{str(file)!r}. Give each its own time stamp."
+            )
+
+
 def upload(s3: S3Store, feed: LineFeed, files: Sequence[Path]) -> Iterator[bool]:
-    """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content."""
+    """Drop files into the landing bucket; yield for each whether it was sent, or was there with that content.
+
+    Raises
+    ------
+    SameNameError
+        Two different files have one name; nothing was sent.
+    """
+    require_own_names(files)
     keys = [landing_key(feed, file.name) for file in files]
     for key in keys:
         require_plain_key(key)  # all or none
     there = {item.key: item.etag for item in s3.list_objects(s3.landing, landing_folder(feed))}
     for key, file in zip(keys, files, strict=True):
-        differs = there.get(key) != _etag(file)
+        etag = _etag(file)
+        differs = there.get(key) != etag
+        there[key] = etag
         if differs:
             with file.open("rb") as content:
                 s3.upload(s3.landing, key, content)
