@@ -3,8 +3,14 @@
 import json
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from resources.local_services.identity import Identity
@@ -42,12 +48,23 @@ class SeaweedFS(Server):
     def _credentials(self) -> Path:
         return self._state.path / "s3.json"
 
+    @property
+    def _certificate(self) -> Path:
+        return self.folder / "grpc.crt"
+
+    @property
+    def _key(self) -> Path:
+        return self.folder / "grpc.key"
+
     def prepare(self) -> None:
         """Make its folder ready, and write who may do what."""
         super().prepare()
         # SeaweedFS writes the options of its last start there and would read them again.
         (self.folder / "mini.options").unlink(missing_ok=True)
-        write_private(self.folder / "security.toml", _security())
+        certificate, key = _certificate()
+        write_private(self._certificate, certificate)
+        write_private(self._key, key)
+        write_private(self.folder / "security.toml", _security(self._certificate, self._key))
         identity, s3 = self._identity, self._settings.s3
         buckets = (s3.landing_bucket, s3.lake_bucket)
         rights = [f"{action}:{bucket}" for action in ("Read", "Write", "List") for bucket in buckets]
@@ -128,12 +145,34 @@ def remove_sockets(identity: Identity) -> None:
             forgotten.unlink(missing_ok=True)
 
 
-def _security() -> str:
-    """Return what makes master, volume server and filer ask each other for signed requests; new with every start."""
-    kinds = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    return (
-        "\n".join(f'[{kind}]\nkey = "{secrets.token_urlsafe(30)}"\nexpires_after_seconds = 60' for kind in kinds) + "\n"
+def _security(certificate: Path, key: Path) -> str:
+    """Return what makes its parts ask each other for signed requests and for a certificate; new with every start."""
+    signing = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    parts = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+    sections = [f'[{kind}]\nkey = "{secrets.token_urlsafe(30)}"\nexpires_after_seconds = 60\n' for kind in signing]
+    sections.append(f"[grpc]\nca = {json.dumps(str(certificate))}\n")
+    files = f"cert = {json.dumps(str(certificate))}\nkey = {json.dumps(str(key))}\n"
+    return "".join([*sections, *(f"[grpc.{part}]\n{files}" for part in parts)])
+
+
+def _certificate() -> tuple[str, str]:
+    """Return a certificate and its key: whoever has it is one of the parts, and nobody else signs another."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wafer local S3")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
     )
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return certificate.public_bytes(Encoding.PEM).decode(), text
 
 
 def _user(name: str, access_key: str, secret_key: str, actions: list[str]) -> dict[str, object]:

@@ -106,3 +106,8 @@ def test_landed_files_are_scored_reported_and_traced(platform: Settings, files: 
     unknown = run("trace", "nothing")
     assert unknown.exit_code == 1
     assert "neither a scored nor an accepted" in unknown.output
+
+
+def test_the_help_names_the_ids_that_a_spreadsheet_changes() -> None:
+    told = run("predict", "--help").output
+    assert [wafer for wafer in ("1E5", "00012", "2020-01-02") if wafer not in told] == []

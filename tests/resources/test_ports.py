@@ -2,10 +2,12 @@
 
 import http.client
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
@@ -94,6 +96,35 @@ def test_a_web_page_elsewhere_may_read_no_answer(ports: dict[int, str], paths: l
         if status < 400 and headers.get("Access-Control-Allow-Origin") in ("*", LOCAL["Origin"])
     }
     assert readable <= {"s3 GET /status"}  # which is empty
+
+
+def test_grpc_is_for_those_who_have_the_certificate(ports: dict[int, str], shared_platform: Settings) -> None:
+    folder = shared_platform.state_dir / "s3"
+    certificate, key = ((folder / f"grpc.{end}").read_bytes() for end in ("crt", "key"))
+    inner = [port for port, name in ports.items() if name.endswith(".grpc")]
+    assert len(inner) == 5
+    theirs = [channel(port, grpc.ssl_channel_credentials(certificate, key, certificate)) for port in inner]
+    for each in theirs:
+        grpc.channel_ready_future(each).result(30)
+    # Whoever merely trusts the certificate has none, and whoever speaks in the clear neither.
+    others = [channel(port, given) for port in inner for given in (None, grpc.ssl_channel_credentials(certificate))]
+    waiting = [grpc.channel_ready_future(each) for each in others]
+    time.sleep(2)
+    assert not any(future.done() for future in waiting)
+    volumes = "/master_pb.Seaweed/VolumeList"
+    (master,) = [port for port in inner if ports[port] == "master.port.grpc"]
+    assert theirs[inner.index(master)].unary_unary(volumes)(b"", timeout=10)
+    with pytest.raises(grpc.RpcError):
+        others[2 * inner.index(master)].unary_unary(volumes)(b"", timeout=2)
+    for each in (*theirs, *others):
+        each.close()
+
+
+def channel(port: int, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    address = f"127.0.0.1:{port}"
+    if credentials is None:
+        return grpc.insecure_channel(address)
+    return grpc.secure_channel(address, credentials, [("grpc.ssl_target_name_override", "wafer local S3")])
 
 
 def test_nobody_writes_or_deletes_without_a_key(

@@ -254,6 +254,9 @@ def predict(line: "Line", files: tuple[Path, ...], out: Path | None, number: int
     A file is checked against the contract as if it had been uploaded. Files that break it are named with their
     reasons, the others are scored, and the command then exits with 1.
 
+    The CSV holds every id as the fab wrote it, for programs. A spreadsheet that opens it makes other values of ids such
+    as 1E5, 00012 or 2020-01-02: import the column `wafer` as text, or open the report. None begins a formula.
+
       wafer predict wafer_13012020_090817.csv    rows to the terminal
       wafer predict *.csv --out scored           a CSV file and a report each
     """
