@@ -205,6 +205,7 @@ def deploy(
         secret("wafer-compute-logs", dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), keys, strict=True))),
         config_map("wafer-settings", of_platform["data"] | here),
         config_map("wafer-environment", of_environment["data"]),
+        config_map("rds-certificates", {"ca.pem": "PostgreSQL is spoken to in the clear here"}),
         config_map("dagster-instance", {"dagster.yaml": yaml.safe_dump(config)}),
         {
             "apiVersion": "v1",
