@@ -61,7 +61,7 @@ def test_a_server_that_does_not_answer_is_named_with_what_to_do(folder: Path, mo
     (folder / "x.csv").write_text("x")
     refused = call("upload", "x.csv")
     assert refused.exit_code == 1
-    assert "127.0.0.1:1" in refused.output
+    assert "S3 at 127.0.0.1:1 does not answer" in refused.output
     assert "wafer services status" in refused.output
 
 
