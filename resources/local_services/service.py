@@ -17,7 +17,7 @@ SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
 class ServiceError(RuntimeError):
     """A local service cannot run; the message says which, why and what to do.
 
-    ``code`` is one of ``not_local``, ``state_not_writable``, ``program_missing``, ``port_taken``,
+    ``code`` is one of ``not_local``, ``state_not_writable``, ``state_damaged``, ``program_missing``, ``port_taken``,
     ``start_failed``, ``start_timeout``, ``service_died`` and ``other_services_running``.
     """
 

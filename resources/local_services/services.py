@@ -78,6 +78,7 @@ class LocalServices:
                 "not_local", "Local services do not run in production. Unset WAFER_ENVIRONMENT to use them."
             )
         self._folder.create()
+        self._folder.identity()  # a damaged one is said here and not by the supervisor
         try:
             while True:
                 if self._folder.supervisor() is None:
@@ -132,10 +133,15 @@ class LocalServices:
         return answers(name, self._folder.identity(), self._settings.services_host, _ANSWER_SECONDS)
 
     def ended(self) -> str | None:
-        """Return why the services are gone, where they are; empty where they were stopped, or their supervisor was."""
+        """Return why the services are gone, where they are; empty where nothing but their supervisor was at fault."""
         if self._supervisor is not None:
             self._supervisor.poll()  # else it would stay a zombie, which seems to run
         return None if self._folder.supervisor() else self._folder.epitaph()
+
+    @property
+    def lost_supervisor(self) -> bool:
+        """Whether the supervisor that `up` started here was killed, and did not end in order."""
+        return self._supervisor is not None and (self._supervisor.poll() or 0) < 0
 
     def away(self) -> Mapping[ServiceName, Away]:
         """Return the services that are away, and are being started again."""

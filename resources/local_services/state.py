@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from pydantic import SecretStr, TypeAdapter
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from resources.local_services.identity import Identity
 from resources.local_services.processes import POLL_SECONDS, end
@@ -158,10 +158,24 @@ class StateFolder:
         write_private(self._epitaph, text)
 
     def identity(self) -> Identity:
-        """Return credentials and ports of the last start, or new ones without ports."""
-        if self._identity.exists():
+        """Return credentials and ports of the last start, or new ones without ports.
+
+        Raises
+        ------
+        ServiceError
+            The file that holds them is damaged.
+        """
+        if not self._identity.exists():
+            return Identity()
+        try:
             return Identity.model_validate_json(self._identity.read_bytes())
-        return Identity()
+        except ValidationError as error:
+            cause = "no JSON of ours" if self._identity.stat().st_size else "empty"
+            raise ServiceError(
+                "state_damaged",
+                f"{self._identity} is damaged: it is {cause}. "
+                "Remove it: the next start makes new keys and ports, and what is stored stays.",
+            ) from error
 
     def save(self, identity: Identity) -> None:
         """Keep credentials and ports for the next start."""

@@ -330,6 +330,32 @@ def test_a_state_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkey
     assert error.value.code == "state_not_writable"
 
 
+@pytest.mark.parametrize(
+    ("content", "cause"), [("", "empty"), ('{"ports": ', "no JSON of ours"), ("[1]", "no JSON of ours")]
+)
+def test_damaged_credentials_are_named_with_the_remedy(state_dir: Path, content: str, cause: str) -> None:
+    state_dir.mkdir()
+    damaged = state_dir / "services.json"
+    damaged.write_text(content)
+    refused = CliRunner().invoke(main, ["services", "up"])
+    assert refused.exit_code == 1
+    assert f"Error: {damaged} is damaged: it is {cause}. Remove it: " in refused.output
+    damaged.unlink()  # as it says
+
+
+@pytest.mark.slow
+def test_removing_the_credentials_loses_nothing_that_is_stored(state_dir: Path) -> None:
+    with services("mongo") as settings:
+        assert settings.mongo.uri is not None
+        with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+            client["wafer"]["kept"].insert_one({"_id": 1})
+    (state_dir / "services.json").unlink()
+    with services("mongo") as settings:
+        assert settings.mongo.uri is not None
+        with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+            assert client["wafer"]["kept"].count_documents({}) == 1
+
+
 def test_a_failed_start_names_the_service_shows_its_log_and_leaves_nothing(state_dir: Path) -> None:
     (state_dir / "mongo").mkdir(parents=True)
     (state_dir / "mongo" / "data").write_text("a file where the server wants a folder")
