@@ -60,10 +60,13 @@ def _message(error: Exception) -> str | None:
         return "\n".join(filter(None, [_epitaph(), str(error)]))
     if getattr(error, "code", None) == "tracking_unreachable":
         return _with_silent_stores(str(error))
-    if hasattr(error, "code"):
+    if hasattr(error, "code") and not type(error).__module__.startswith("sqlalchemy."):  # whose codes are web pages
         return str(error)
-    from resources.store_errors import in_short, is_outage
+    from resources.store_errors import in_short, is_outage, state_problem
 
+    state_dir = Settings().state_dir
+    if problem := state_problem(error, state_dir):
+        return f"The state folder {state_dir} cannot be used: {problem}"
     if not is_outage(error):
         return None
     if isinstance(error, OSError | MemoryError):
