@@ -101,11 +101,16 @@ class Chaos:
             with (self.state.parent / "training.log").open("ab") as log:
                 self._training = subprocess.Popen([WAFER, "train"], stdout=log, stderr=log, env=self._environment())
 
-    def stop_training(self) -> None:
-        """Interrupt the training that is at work."""
-        if self._training is not None and self._training.poll() is None:
-            self._training.send_signal(signal.SIGINT)
-            self._training.wait(120)
+    def await_training(self) -> None:
+        """Wait for the end of the training that is at work; it may have failed with what was killed."""
+        if self._training is not None:
+            self._training.wait(600)
+
+    def end_training(self) -> None:
+        """Leave no training behind."""
+        if self._training is not None:
+            self._training.kill()
+            self._training.wait(10)
 
     def works(self) -> bool:
         """Return whether the UI is there, every service answers, and the code is loaded."""
@@ -147,7 +152,7 @@ class Chaos:
                 yield
                 assert dev.poll() is None, "`wafer dev` goes on"
             finally:
-                self.stop_training()
+                self.end_training()
                 dev.send_signal(signal.SIGINT)
                 dev.wait(120)
 
@@ -178,7 +183,7 @@ def play(chaos: Chaos, rounds: int) -> None:
 
 def audit(chaos: Chaos) -> None:
     """Require of the books what follows from the files, and of the model that one predicts."""
-    chaos.stop_training()
+    chaos.await_training()
     wait_until(chaos.told, 600, look_every=2)
     settings = chaos.settings()
     require_invariants(settings, chaos.dropped)
