@@ -12,7 +12,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots audit check test test-lines test-docs test-faults test-kubernetes lint types validate unit image \
+.PHONY: help setup demo serve dev screenshots audit check test test-lines test-docs test-faults chaos test-kubernetes lint types validate unit image \
 	image-tag reasons lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
@@ -65,6 +65,9 @@ test-docs: setup ## Check what pages say against the code: what a change of docu
 
 test-faults: setup ## Run the tests that take minutes each: what is killed, and demos whose stores are lost.
 	@$(PYTEST) --numprocesses=2 -m slow $(ARGS)
+
+chaos: setup ## Kill random processes of a running platform, then check the books; ROUNDS=20, SEED=<number>.
+	@$(BIN)/python -m tests.faults.chaos --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
 
 test-kubernetes: setup ## Test on the cluster of KUBECONFIG or on one of K8S_KIT=<folder>; BATCHES=<folder> to train on.
 	@$(if $(BATCHES),WAFER_TEST_BATCHES=$(abspath $(BATCHES))) $(BIN)/python -m tests.kubernetes.kit $(BIN)/pytest tests/kubernetes --timeout=600 $(ARGS)

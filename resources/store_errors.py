@@ -3,7 +3,10 @@
 Errors of our own are beside what raises them.
 """
 
+import errno
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 _Value = TypeVar("_Value")
@@ -46,6 +49,38 @@ def in_short(error: Exception) -> str:
     if isinstance(error, BulkWriteError) and error.details and (refused := error.details.get("writeErrors")):
         said = str(refused[0].get("errmsg", said))
     return f"{type(error).__name__}: {' '.join(said.split())[:_LENGTH]}"
+
+
+def state_problem(error: BaseException, state_dir: Path) -> str | None:
+    """Say cause and remedy, on a line, where an error is one of the disk or of the databases in the state folder.
+
+    The error may be wrapped in others, such as those of SQLAlchemy, which repeat a statement with its parameters. A
+    damaged database is named by what it is, for SQLite does not say which file it was reading.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        said = str(seen).lower()
+        if isinstance(seen, sqlite3.DatabaseError):
+            if "disk is full" in said:
+                return _DISK_FULL
+            if "readonly" in said or "unable to open" in said:
+                return f"a database in it: {said}. Make its files writable for this user, or set WAFER_STATE_DIR."
+            if "not a database" in said or "malformed" in said:
+                return (
+                    f"a database of Dagster's history in its folder `dagster` is damaged ({said}). Put it back from a "
+                    "backup, or move `dagster` away: files, wafers, predictions and models stay, and `wafer ingest` "
+                    "tells the new history of them."
+                )
+        if isinstance(seen, OSError) and seen.errno == errno.ENOSPC:
+            return _DISK_FULL
+        refused = isinstance(seen, OSError) and seen.errno in (errno.EACCES, errno.EROFS, errno.EPERM)
+        if isinstance(seen, OSError) and refused and Path(str(seen.filename)).is_relative_to(state_dir):
+            return f"{seen.filename}: {seen.strerror}. Make it writable for this user, or set WAFER_STATE_DIR."
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+_DISK_FULL = "its disk is full. Make room and do the same again; nothing that was acknowledged is lost."
 
 
 def unless_replaced(attempt: Callable[[], _Value], replaced: type[Exception]) -> _Value:

@@ -5,6 +5,7 @@ All that is imported here is loaded by Dagster itself when it loads definitions.
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ __all__ = [
     "job_origin",
     "knows_run",
     "latest_tag_by_partition",
+    "load_code_again",
     "pools_of",
     "store_value",
     "stored_value",
@@ -83,6 +85,17 @@ def knows_run(server: "DagsterGrpcClient", run_id: str, seconds: int) -> bool:
 
     answer = server.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=seconds)
     return bool(dg.deserialize_value(answer, CanCancelExecutionResult).can_cancel)
+
+
+def load_code_again(socket: str, seconds: int) -> None:
+    """Have a code server start its child anew; the runs that the old child had started are not its own any more.
+
+    A server that does not answer is left to whoever started it.
+    """
+    from dagster._grpc.client import DagsterGrpcClient
+
+    with suppress(DagsterUserCodeUnreachableError):
+        DagsterGrpcClient(socket=socket).reload_code(timeout=seconds)
 
 
 def pools_of(run: dg.DagsterRun) -> frozenset[str]:

@@ -3,18 +3,18 @@
 The servers run in processes of their own, below a supervisor (`resources.local_services.supervisor`).
 """
 
-import http.client
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import psutil
 
+from resources.local_services.health import answers
 from resources.local_services.processes import POLL_SECONDS, STOP_SECONDS, end, memory
-from resources.local_services.service import SERVICES, ServiceError, ServiceName, ServiceStatus, url
+from resources.local_services.service import SERVICES, Away, ServiceError, ServiceName, ServiceStatus, url
 from resources.local_services.state import PROGRAM, StateFolder
 from resources.local_services.supervisor import Answer, Plan
 from wafer_assets.settings import S3Settings, Settings
@@ -78,6 +78,7 @@ class LocalServices:
                 "not_local", "Local services do not run in production. Unset WAFER_ENVIRONMENT to use them."
             )
         self._folder.create()
+        self._folder.identity()  # a damaged one is said here and not by the supervisor
         try:
             while True:
                 if self._folder.supervisor() is None:
@@ -108,7 +109,9 @@ class LocalServices:
 
     def status(self) -> list[ServiceStatus]:
         """Describe every service, running or not."""
-        servers = self._folder.servers() if self._folder.supervisor() else []
+        supervisor = self._folder.supervisor()
+        servers = self._folder.servers() if supervisor else []
+        away = self._folder.away() if supervisor else {}
         ports = self._folder.identity().ports
         found = []
         for name in SERVICES:
@@ -116,34 +119,33 @@ class LocalServices:
             found.append(
                 ServiceStatus(
                     name=name,
-                    running=bool(processes),
-                    url=url(name, self._settings.services_host, ports[name]) if processes else None,
+                    running=bool(processes) and name not in away,
+                    url=url(name, self._settings.services_host, ports[name]) if processes or name in away else None,
                     pids=tuple(process.pid for process in processes),
                     memory_mb=sum(map(memory, processes)) / 1e6,
+                    away=away.get(name),
                 )
             )
         return found
 
     def answers(self, name: ServiceName) -> bool:
         """Ask a service whether it is well; one that does not answer in time is not, whatever processes it has."""
-        from pymongo import MongoClient
-        from pymongo.errors import PyMongoError
+        return answers(name, self._folder.identity(), self._settings.services_host, _ANSWER_SECONDS)
 
-        identity, host = self._folder.identity(), self._settings.services_host
-        try:
-            if name == "mongo":
-                milliseconds = int(_ANSWER_SECONDS * 1_000)
-                with MongoClient[dict[str, object]](
-                    identity.mongo_uri(host), serverSelectionTimeoutMS=milliseconds, timeoutMS=milliseconds
-                ) as client:
-                    client.admin.command("ping")
-                return True
-            connection = http.client.HTTPConnection(str(host), identity.ports[name], timeout=_ANSWER_SECONDS)
-            with closing(connection):
-                connection.request("GET", "/health" if name == "mlflow" else "/")
-                return connection.getresponse().status < http.HTTPStatus.INTERNAL_SERVER_ERROR
-        except (OSError, http.client.HTTPException, PyMongoError):
-            return False
+    def ended(self) -> str | None:
+        """Return why the services are gone, where they are; empty where nothing but their supervisor was at fault."""
+        if self._supervisor is not None:
+            self._supervisor.poll()  # else it would stay a zombie, which seems to run
+        return None if self._folder.supervisor() else self._folder.epitaph()
+
+    @property
+    def lost_supervisor(self) -> bool:
+        """Whether the supervisor that `up` started here was killed, and did not end in order."""
+        return self._supervisor is not None and (self._supervisor.poll() or 0) < 0
+
+    def away(self) -> Mapping[ServiceName, Away]:
+        """Return the services that are away, and are being started again."""
+        return self._folder.away()
 
     def _start_on_free_ports(self, parent: int | None) -> bool:
         """Start again on other ports where a program took one between its choice and its use."""
@@ -195,7 +197,7 @@ class LocalServices:
 
     def _runs(self) -> bool:
         """Return whether the folder's services are ready, and are those asked for."""
-        if not self._folder.settings.exists():
+        if not self._folder.settings.exists() or self._folder.away():
             return False
         running = {server.name for server in self._folder.servers()}
         missing = [name for name in self._services if name not in running]

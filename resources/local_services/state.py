@@ -6,17 +6,17 @@ What the servers themselves store there is theirs alone.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from resources.local_services.identity import Identity
 from resources.local_services.processes import POLL_SECONDS, end
-from resources.local_services.service import ServiceError
+from resources.local_services.service import Away, ServiceError, ServiceName
 from wafer_assets.settings import SERVICES_FILE, SERVICES_LOCK, Settings, services_run
 from wafer_assets.settings.layout import make_ready
 
@@ -30,6 +30,7 @@ NAME_VARIABLE = "WAFER_SERVICE_NAME"
 """Variable of every server's process: the service that it belongs to."""
 
 _LOG_LINES = 15
+_AWAY = TypeAdapter(dict[ServiceName, Away])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class StateFolder:
         self.settings = path / SERVICES_FILE
         self._lock = path / SERVICES_LOCK
         self._identity = path / "services.json"
+        self._away = path / "services.away"
+        self._epitaph = path / "services.ended"
 
     def create(self) -> None:
         """Make the folder ready for its first start.
@@ -130,15 +133,49 @@ class StateFolder:
     def clear(self) -> bool:
         """End what runs, and let nobody look for it; returns whether anything did. Only for who has the lock."""
         self.settings.unlink(missing_ok=True)
+        self._away.unlink(missing_ok=True)
         servers = self.servers()
         end([server.process for server in servers])
         return bool(servers)
 
+    def away(self) -> Mapping[ServiceName, Away]:
+        """Return the services that are being started again."""
+        try:
+            return _AWAY.validate_json(self._away.read_bytes())
+        except FileNotFoundError:
+            return {}
+
+    def note_away(self, away: Mapping[ServiceName, Away]) -> None:
+        """Say which services are being started again."""
+        write_private(self._away, _AWAY.dump_json(dict(away)).decode())
+
+    def epitaph(self) -> str:
+        """Return why the services ended by themselves; empty where they did not."""
+        return self._epitaph.read_text() if self._epitaph.exists() else ""
+
+    def note_epitaph(self, text: str) -> None:
+        """Say why the services ended by themselves; empty when they start."""
+        write_private(self._epitaph, text)
+
     def identity(self) -> Identity:
-        """Return credentials and ports of the last start, or new ones without ports."""
-        if self._identity.exists():
+        """Return credentials and ports of the last start, or new ones without ports.
+
+        Raises
+        ------
+        ServiceError
+            The file that holds them is damaged.
+        """
+        if not self._identity.exists():
+            return Identity()
+        try:
             return Identity.model_validate_json(self._identity.read_bytes())
-        return Identity()
+        except ValidationError as error:
+            cause = "no JSON of ours" if self._identity.stat().st_size else "empty"
+            raise ServiceError(
+                "state_damaged",
+                f"{self._identity} is damaged: it is {cause}. "
+                "Remove it: the next start makes new keys and ports, and what is stored stays.",
+            ) from error
 
     def save(self, identity: Identity) -> None:
         """Keep credentials and ports for the next start."""

@@ -30,6 +30,7 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from resources.local_services import LocalServices, ServiceName
+from resources.local_services.state import StateFolder
 from resources.mongo import WaferStore
 from resources.s3 import S3Store, StoredObject
 from schemas.loader import load_schema
@@ -251,6 +252,7 @@ class Servers:
     """S3 and MongoDB servers that may be killed."""
 
     def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
         self._services = LocalServices(Settings(state_dir=state_dir), ("s3", "mongo"))
         self._database = ""
 
@@ -272,9 +274,11 @@ class Servers:
         return any(status.running for status in self._services.status())
 
     def kill(self, name: ServiceName) -> None:
-        """Kill a server, and wait until its supervisor has stopped the other one."""
+        """Kill a server and the supervisor, which would start it again; the other one ends with that."""
         (server,) = [status for status in self._services.status() if status.name == name]
-        for pid in server.pids:
+        supervisor = StateFolder(self._state_dir).supervisor()
+        assert supervisor is not None
+        for pid in (supervisor.pid, *server.pids):
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.run())
 

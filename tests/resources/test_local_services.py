@@ -20,6 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from resources.local_services import LocalServices, ServiceError, ServiceName, free_port
+from resources.local_services.restarts import WINDOW_SECONDS, Restarts
 from resources.s3 import S3Store, s3_client
 from wafer_assets.cli import main
 from wafer_assets.settings import Settings, load_settings
@@ -230,12 +231,64 @@ def test_what_a_crash_left_behind_is_ended_before_a_start(state_dir: Path) -> No
         assert leftover.wait(timeout=5) == -signal.SIGTERM
 
 
-def test_a_server_that_dies_ends_the_others_and_says_why(state_dir: Path) -> None:
-    running = services("s3", "mongo")
-    running.up()
-    psutil.Process(running.status()[1].pids[0]).kill()
+def test_a_server_that_dies_is_started_again_on_its_port_and_is_named_while_it_is_away(state_dir: Path) -> None:
+    local = services("s3", "mongo")
+    settings = local.up()
+    before = {status.name: status for status in local.status()}
+    for pid in before["mongo"].pids:
+        psutil.Process(pid).kill()
+    assert wait_until(lambda: "mongo" in local.away(), 5)
+    away = local.away()["mongo"]
+    assert away.reason == "ended by itself with exit code -9"
+    assert away.log == state_dir / "logs" / "mongo.log"
+    shown = CliRunner().invoke(main, ["services", "status"])
+    assert shown.exit_code == 1
+    assert re.search(r"mongo\s.*starting again", shown.output)
+    assert re.search(r"mongo ended by itself with exit code -9 at [\d:]{8} and is being started again", shown.output)
+
+    assert wait_until(lambda: not local.away(), 10)
+    after = {status.name: status for status in local.status()}
+    assert after["s3"].pids == before["s3"].pids
+    assert after["mongo"].pids != before["mongo"].pids
+    assert local.up() == settings
+    assert local.answers("mongo")
+
+
+def test_pauses_get_longer_until_there_is_no_further_start_and_old_deaths_are_forgotten() -> None:
+    restarts = Restarts()
+    assert [restarts.pause(now) for now in range(6)] == [0.5, 1, 2, 4, 8, None]
+    assert restarts.pause(5 + WINDOW_SECONDS) == 1, "after the last of them"
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_counts_as_dead(state_dir: Path) -> None:
+    local = services("s3", "mongo")
+    local.up()
+    (pid,) = local.status()[1].pids
+    psutil.Process(pid).suspend()
+    assert wait_until(lambda: "mongo" in local.away(), 40)
+    assert local.away()["mongo"].reason == "did not answer for 20 s"
+    assert wait_until(lambda: not local.away(), 20)
+    assert not psutil.pid_exists(pid)
+    assert local.answers("mongo")
+    assert state_dir.exists()
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_again_and_again_ends_the_others_and_says_why(state_dir: Path) -> None:
+    local = services("s3", "mongo")
+    local.up()
+    data = state_dir / "mongo" / "data"
+    data.rename(data.with_name("moved"))
+    data.write_text("a file where the server wants a folder")
+    psutil.Process(local.status()[1].pids[0]).kill()
+    assert wait_until(lambda: local.ended() is not None, 60)
     assert wait_until(lambda: not processes_of(state_dir))
-    assert "mongo ended by itself with exit code -9" in (state_dir / "logs" / "supervisor.log").read_text()
+    ended = local.ended() or ""
+    assert "mongo ended by itself with exit code" in ended
+    assert "for the 6th time in 10 minutes, and is not started again" in ended
+    assert "mongo/data" in ended, "the log's own words"
+    assert ended in CliRunner().invoke(main, ["services", "status"]).output
 
 
 def test_two_processes_that_start_at_once_share_one_set_of_services(state_dir: Path) -> None:
@@ -275,6 +328,32 @@ def test_a_state_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkey
     with pytest.raises(ServiceError, match="Not a directory") as error:
         services().up()
     assert error.value.code == "state_not_writable"
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"), [("", "empty"), ('{"ports": ', "no JSON of ours"), ("[1]", "no JSON of ours")]
+)
+def test_damaged_credentials_are_named_with_the_remedy(state_dir: Path, content: str, cause: str) -> None:
+    state_dir.mkdir()
+    damaged = state_dir / "services.json"
+    damaged.write_text(content)
+    refused = CliRunner().invoke(main, ["services", "up"])
+    assert refused.exit_code == 1
+    assert f"Error: {damaged} is damaged: it is {cause}. Remove it: " in refused.output
+    damaged.unlink()  # as it says
+
+
+@pytest.mark.slow
+def test_removing_the_credentials_loses_nothing_that_is_stored(state_dir: Path) -> None:
+    with services("mongo") as settings:
+        assert settings.mongo.uri is not None
+        with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+            client["wafer"]["kept"].insert_one({"_id": 1})
+    (state_dir / "services.json").unlink()
+    with services("mongo") as settings:
+        assert settings.mongo.uri is not None
+        with MongoClient[dict[str, object]](settings.mongo.uri.get_secret_value()) as client:
+            assert client["wafer"]["kept"].count_documents({}) == 1
 
 
 def test_a_failed_start_names_the_service_shows_its_log_and_leaves_nothing(state_dir: Path) -> None:

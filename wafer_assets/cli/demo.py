@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wafer_assets.cli.alone import alone
 from wafer_assets.cli.console import console
 from wafer_assets.cli.files import files_of, simulate_files, upload_files
 from wafer_assets.cli.help import Command
@@ -37,8 +38,8 @@ def demo(line: "Line", batches: Path | None, to_score: Path | None) -> None:
     `.wafer/summary.json`) and stops what it started. BATCHES is a folder of labelled files; without it the demo
     simulates its own, and files to score.
 
-    What an earlier demo did and the stores still hold is not done again. The demo exits with 1 if an accepted file
-    is left unscored, and says why.
+    What an earlier demo did and the stores still hold is not done again; of two at once, the second one waits. The demo
+    exits with 1 if an accepted file is left unscored, and says why.
 
       wafer demo
       wafer demo batches --predict to-score
@@ -48,17 +49,18 @@ def demo(line: "Line", batches: Path | None, to_score: Path | None) -> None:
             files_of([folder])  # refuses a folder without files
     from resources.local_services import LocalServices
 
-    settings = load_settings()
-    local = LocalServices(settings)
-    with console.status("starting S3, MongoDB and MLflow"):
-        Thread(target=_import_learners, daemon=True).start()
-        settings = local.up()
-    try:
-        _run_all(settings, line, batches, to_score)
-    finally:
-        if local.started:
-            with console.status("stopping the services"):
-                local.down()
+    with alone(load_settings(), "demo", wait=True):
+        settings = load_settings()  # whoever was waited for may have stopped the services
+        local = LocalServices(settings)
+        with console.status("starting S3, MongoDB and MLflow"):
+            Thread(target=_import_learners, daemon=True).start()
+            settings = local.up()
+        try:
+            _run_all(settings, line, batches, to_score)
+        finally:
+            if local.started:
+                with console.status("stopping the services"):
+                    local.down()
 
 
 def _run_all(settings: Settings, line: "Line", batches: Path | None, to_score: Path | None) -> None:

@@ -21,50 +21,15 @@ from resources.adapters.dagster import (
 from resources.mlflow import Tracking, TrackingUnreachableError
 from resources.run_launcher import HOST_TAG, PROCESS_IS_GONE, RunProcess
 from resources.s3 import S3Store
+from resources.store_errors import in_short, is_outage
 from resources.trainings import forget
 from wafer_assets import definitions
 from wafer_assets.cli.console import console
+from wafer_assets.cli.dagster_config import bring_up_to_date
 from wafer_assets.cli.run_view import terminal_logger, view
 from wafer_assets.cli.turns import turn_to_train
 from wafer_assets.settings import Settings
 from wafer_assets.settings.layout import make_ready
-
-_DAGSTER_YAML = """\
-# Written once by `wafer`; edit it as you like.
-telemetry:
-  enabled: false
-nux:
-  enabled: false
-run_launcher:
-  module: resources.run_launcher
-  class: WatchedRunLauncher
-concurrency:
-  runs:
-    max_concurrent_runs: 2
-  # One run at a time that trains, and one that ingests a feed's files; the others wait in the queue.
-  pools:
-    default_limit: 1
-    granularity: run
-# A run whose process is gone is failed, and started again; a step that failed by itself is not.
-run_monitoring:
-  enabled: true
-  poll_interval_seconds: 30
-  start_timeout_seconds: 180
-  cancel_timeout_seconds: 180
-  max_runtime_seconds: 7200
-run_retries:
-  enabled: true
-  max_retries: 2
-  retry_on_asset_or_op_failure: false
-retention:
-  schedule:
-    purge_after_days: 30
-  sensor:
-    purge_after_days:
-      skipped: 1
-      failure: 30
-      success: 7
-"""
 
 
 class NoInstanceError(RuntimeError):
@@ -90,9 +55,7 @@ def dagster_home(settings: Settings) -> Path:
     home = settings.state_dir / "dagster"
     make_ready(settings.state_dir)
     home.mkdir(exist_ok=True)
-    config = home / "dagster.yaml"
-    if not config.exists():
-        config.write_text(_DAGSTER_YAML)
+    bring_up_to_date(home / "dagster.yaml")
     return home
 
 
@@ -169,6 +132,16 @@ def _cancel_before_its_first_step(instance: dg.DagsterInstance, run_id: str) -> 
         instance.report_run_canceled(run, "The command was interrupted.")
 
 
+def _close_tracked(settings: Settings, run: dg.DagsterRun) -> None:
+    """End the MLflow run, too; a store that is away must not hide how the run ended."""
+    try:
+        Tracking(settings).close(run.run_id, run.status)
+    except Exception as error:
+        if not (isinstance(error, TrackingUnreachableError) or is_outage(error)):
+            raise
+        console.print(f"The MLflow run stays open: {in_short(error)}")
+
+
 def run_job(
     settings: Settings,
     instance: dg.DagsterInstance,
@@ -239,7 +212,7 @@ def run_job(
         # A daemon's sensors do the same, but none need be running.
         ended = instance.get_run_by_id(run_id)
         if ended is not None and ended.is_finished:
-            Tracking(settings).close(run_id, ended.status)
+            _close_tracked(settings, ended)
             if ended.is_success:
                 forget(instance, S3Store(settings), ended)
     if ended is not None and ended.status == dg.DagsterRunStatus.CANCELED:

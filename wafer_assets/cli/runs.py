@@ -5,12 +5,13 @@ from collections.abc import Container, Iterable
 import click
 import dagster as dg
 
+from resources.store_health import silent_stores
 from schemas.lines import LineFeed
 from wafer_assets.cli.console import console
 from wafer_assets.cli.instance import run_job
 from wafer_assets.keys import name_of
 from wafer_assets.operations.ranges import EmptyRangeError, UnknownBatchError, batch_ranges, range_between
-from wafer_assets.settings import Settings
+from wafer_assets.settings import Settings, load_settings
 
 
 def run_batches(
@@ -75,6 +76,7 @@ def require_success(result: dg.JobExecutionResult) -> None:
         for check in result.get_asset_check_evaluations()
         if not check.passed and check.blocking and check.description
     ]
+    lines += silent_stores(load_settings()).values()  # one that is away is often the reason, and seldom named
     raise click.ClickException(
         f"Run {result.run_id} failed.\n" + "\n".join(lines) + "\n`wafer dev` shows the run with all its logs."
     )

@@ -55,8 +55,8 @@ def down() -> None:
 def status(as_json: bool) -> None:
     """Show what runs where; exit with 1 unless all run and answer.
 
-    With --json, each service has `name`, `state` (`running`, `not_answering` or `stopped`), `url`, `memory_mb` and
-    `pids`; `url` and `memory_mb` are null where it is stopped.
+    With --json, each service has `name`, `state` (`running`, `not_answering`, `starting_again` or `stopped`), `url`,
+    `memory_mb` and `pids`, and where it is started again `since`, `reason` and `log`; what is unknown is null.
     """
     from resources.local_services import LocalServices
 
@@ -66,9 +66,15 @@ def status(as_json: bool) -> None:
     _print_services(statuses, silent, as_json=as_json)
     if silent:
         console.print(
-            f"{', '.join(silent)}: no answer. `wafer services down` and `up` start all again; nothing is lost."
+            f"{', '.join(silent)}: no answer. What stays silent is started again by itself within half a minute; "
+            "`wafer services down` and `up` start all again; nothing is lost."
         )
-    if not any(service.running for service in statuses):
+    for service in statuses:
+        if service.away:
+            console.print(f"{service.name} {service.away}.")
+    if ended := local.ended():
+        console.print(ended)
+    if not any(service.running or service.away for service in statuses):
         console.print("`wafer services up` starts them.")
     if silent or not all(service.running for service in statuses):
         sys.exit(1)
@@ -106,10 +112,11 @@ def _print_services(statuses: "Iterable[ServiceStatus]", silent: Container[str] 
     documents: list[dict[str, Any]] = [
         {
             "name": service.name,
-            "state": "not_answering" if service.name in silent else "running" if service.running else "stopped",
+            "state": _state(service, silent),
             "url": service.url,
             "memory_mb": round(service.memory_mb) if service.running else None,
             "pids": list(service.pids),
+            **({} if service.away is None else service.away.model_dump(mode="json")),
         }
         for service in statuses
     ]
@@ -121,9 +128,15 @@ def _print_services(statuses: "Iterable[ServiceStatus]", silent: Container[str] 
             item["name"],
             item["state"].replace("_", " "),
             item["url"] or "",
-            f"{item['memory_mb']} MB" if item["pids"] else "",
+            f"{item['memory_mb']} MB" if item["memory_mb"] is not None else "",
             ", ".join(map(str, item["pids"])),
         )
         for item in documents
     )
     output.print(table(("service", "state", "address", "memory", "processes"), rows))
+
+
+def _state(service: "ServiceStatus", silent: Container[str]) -> str:
+    if service.away:
+        return "starting_again"
+    return "not_answering" if service.name in silent else "running" if service.running else "stopped"

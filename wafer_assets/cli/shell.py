@@ -7,9 +7,9 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from wafer_assets.cli.console import printable
+from wafer_assets.cli.console import console, printable
 from wafer_assets.cli.help import Group
-from wafer_assets.settings import Settings
+from wafer_assets.settings import NotConfiguredError, Settings, load_settings
 
 
 class Shell(Group):
@@ -20,8 +20,11 @@ class Shell(Group):
         _end_when_asked()
         # Third parties' remarks would come between the lines of progress.
         logging.getLogger().setLevel(logging.ERROR)
+        from resources.store_health import watched
+
         try:
-            return super().invoke(ctx)
+            with watched(load_settings, lambda sentence: console.print(sentence)):
+                return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, BrokenPipeError):  # click knows what to do
             raise
         except click.ClickException as error:
@@ -53,15 +56,37 @@ def _message(error: Exception) -> str | None:
         return "\n".join(
             ["The settings of the environment are wrong:", *map(_wrong_setting, error.errors(include_input=False))]
         )
-    if hasattr(error, "code"):
+    if isinstance(error, NotConfiguredError):
+        return "\n".join(filter(None, [_epitaph(), str(error)]))
+    if getattr(error, "code", None) == "tracking_unreachable":
+        return _with_silent_stores(str(error))
+    if hasattr(error, "code") and not type(error).__module__.startswith("sqlalchemy."):  # whose codes are web pages
         return str(error)
-    from resources.store_errors import in_short, is_outage
+    from resources.store_errors import in_short, is_outage, state_problem
 
+    state_dir = Settings().state_dir
+    if problem := state_problem(error, state_dir):
+        return f"The state folder {state_dir} cannot be used: {problem}"
     if not is_outage(error):
         return None
     if isinstance(error, OSError | MemoryError):
         return in_short(error)
-    return f"{in_short(error)}\n`wafer services status` shows what runs on this machine, and whether it answers."
+    return _with_silent_stores(
+        f"{in_short(error)}\n`wafer services status` shows what runs on this machine, and whether it answers."
+    )
+
+
+def _with_silent_stores(message: str) -> str:
+    """Return the message, below the stores that are away: one of them may be at fault for another one's error."""
+    from resources.store_health import silent_stores
+
+    return "\n".join([*silent_stores(load_settings()).values(), message])
+
+
+def _epitaph() -> str:
+    from resources.local_services.state import StateFolder
+
+    return StateFolder(load_settings().state_dir).epitaph()
 
 
 def _wrong_setting(error: Any) -> str:
