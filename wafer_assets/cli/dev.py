@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,7 +13,7 @@ import click
 from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
 from wafer_assets.cli.options import require_free_port
-from wafer_assets.settings import load_settings
+from wafer_assets.settings import Settings, load_settings
 
 _HOST = "127.0.0.1"
 
@@ -50,11 +52,13 @@ def dev(port: int | None) -> None:
         # In a session of its own, so that Ctrl-C reaches it once, from here, and it can stop its children.
         with (
             served(settings) as reports,
+            _metrics(settings, environment) as metrics,
             subprocess.Popen(command, env=environment, start_new_session=True) as process,
         ):
             console.print(f"Dagster UI   http://{_HOST}:{port}")
             console.print(f"MLflow UI    {settings.mlflow.tracking_uri}")
             console.print(f"Reports      {reports or f'not served: {settings.pages_url} is taken or elsewhere'}")
+            console.print(f"Metrics      {metrics or 'not offered: WAFER_METRICS__ENABLED is false'}")
             console.print("Ctrl-C stops everything.")
             try:
                 sys.exit(process.wait())
@@ -64,3 +68,22 @@ def dev(port: int | None) -> None:
     finally:
         if local.started:
             local.down()
+
+
+@contextmanager
+def _metrics(settings: Settings, environment: Mapping[str, str]) -> Iterator[str | None]:
+    """Offer the metrics from a process of their own; yield their address, None where they are turned off."""
+    from resources.local_services import free_port
+
+    if not settings.metrics.enabled:
+        yield None
+        return
+    port = free_port(settings.metrics.port)
+    command = [sys.executable, "-c", "from wafer_assets.cli import main; main()", "metrics", "--port", str(port)]
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield f"http://{_HOST}:{port}/metrics"
+        finally:
+            process.terminate()

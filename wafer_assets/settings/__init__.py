@@ -133,6 +133,15 @@ class RetrainingSettings(_Section):
     )
 
 
+class MetricsSettings(_Section):
+    """What Prometheus reads."""
+
+    enabled: bool = Field(default=True, description="Whether metrics are offered at all.")
+    port: Port = Field(
+        default=9464, description="Port of `wafer metrics`; `wafer dev` takes a free one where it is taken."
+    )
+
+
 class NotificationSettings(_Section):
     """Who is told of failed runs and quarantined files."""
 
@@ -148,6 +157,16 @@ class NotificationSettings(_Section):
     )
     max_per_hour: Annotated[int, Field(ge=1)] = Field(
         default=20, description="Messages an hour at most about a line; what is held back is counted in the next one."
+    )
+
+
+class WebSettings(_Section):
+    """Who may reach what is served over HTTP: the Dagster UI, the reports and the scoring server."""
+
+    origins: tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?$")], ...] = Field(
+        default=(),
+        description="Addresses beside a server's own that people and programs reach it at, such as "
+        "https://wafer.example.com, as a JSON list; under no other is anything answered.",
     )
 
 
@@ -189,9 +208,11 @@ class Settings(BaseSettings):
     mongo: MongoSettings = MongoSettings()
     mlflow: MLflowSettings = MLflowSettings()
     ports: PortSettings = PortSettings()
+    metrics: MetricsSettings = MetricsSettings()
     automation: AutomationSettings = AutomationSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
+    web: WebSettings = WebSettings()
 
 
 def load_settings() -> Settings:
