@@ -12,7 +12,7 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
+.PHONY: help setup demo serve dev observe observe-check screenshots check test test-lines test-docs test-faults test-kubernetes lint types validate unit image image-tag reasons lock clean \
 	wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
@@ -38,6 +38,12 @@ serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its p
 
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))
+
+observe: setup ## Open the Dagster UI with Prometheus and Alertmanager beside it, where they are installed.
+	@$(BIN)/python -m deploy.monitoring observe
+
+observe-check: setup ## Cause alerts and see them fire and clear in a real Prometheus; minutes, beside `make test`.
+	@$(BIN)/pytest -m slow tests/deploy/monitoring --timeout=600 -rs $(ARGS)
 
 check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
 	@$(PYTEST) -m 'not services and not slow and not infra' $(ARGS)
