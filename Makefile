@@ -43,10 +43,10 @@ observe: setup ## Open the Dagster UI with Prometheus and Alertmanager beside it
 	@$(BIN)/python -m deploy.monitoring observe
 
 observe-check: setup ## Cause alerts and see them fire and clear in a real Prometheus; minutes, beside `make test`.
-	@$(BIN)/pytest -m slow tests/deploy/monitoring --timeout=600 -rs $(ARGS)
+	@$(BIN)/pytest -m observe tests/deploy/monitoring --timeout=900 -rs $(ARGS)
 
 check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
-	@$(PYTEST) -m 'not services and not slow and not infra' $(ARGS)
+	@$(PYTEST) -m 'not services and not slow and not infra and not observe' $(ARGS)
 
 test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; eight minutes.
 
@@ -61,7 +61,7 @@ validate: setup
 	@$(BIN)/dagster definitions validate
 
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
-	@$(PYTEST) -m 'not slow and not infra' $(ARGS)
+	@$(PYTEST) -m 'not slow and not infra and not observe' $(ARGS)
 
 test-lines: setup ## Check the contracts of the lines alone: what a change of a line's folder can break.
 	@$(PYTEST) -m 'not slow' tests/schemas tests/lines $(ARGS)

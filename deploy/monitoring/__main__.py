@@ -34,6 +34,19 @@ def write_kubernetes() -> None:
     click.echo(yaml.safe_dump_all(objects(), sort_keys=False, width=120), nl=False)
 
 
+@main.command("pictures")
+@click.argument("url")
+@click.argument("folder", type=click.Path(file_okay=False, exists=True, path_type=Path))
+@click.option("--line", default="secom", show_default=True, help="Line that is chosen where a dashboard asks for one.")
+@click.option("--minutes", default=30.0, show_default=True, help="That are drawn.")
+def draw_pictures(url: str, folder: Path, line: str, minutes: float) -> None:
+    """Draw the dashboards to FOLDER from the Prometheus at URL."""
+    from deploy.monitoring.pictures import draw
+
+    for file in draw(url, folder, line, minutes):
+        click.echo(file)
+
+
 @main.command("observe")
 def start() -> None:
     """Start the platform with Prometheus and Alertmanager beside it, until Ctrl-C."""

@@ -33,7 +33,7 @@ from wafer_assets.domain.simulation import broken_batches, simulate_batches
 from wafer_assets.keys import landing_key
 from wafer_assets.settings import Settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, needs_prometheus]
+pytestmark = [pytest.mark.observe, needs_prometheus]
 
 FACTOR = 6  # more, and Dagster's own heartbeats, 30 seconds apart, would be silence
 FAST = {"forest_trees": 20, "xgboost_trees": 20}
@@ -151,6 +151,18 @@ def test_a_daemon_that_is_stopped_is_told_until_it_goes_on(watched: Watched) -> 
         for process in daemons:
             process.resume()
     wait_until(lambda: not watched.fires("DaemonSilent"), 3 * MINUTE, look_every=1)
+
+
+def test_a_code_location_that_hangs_is_told_until_it_answers(watched: Watched) -> None:
+    servers = watched.processes("dagster api grpc") + watched.processes("dagster code-server")
+    for process in servers:
+        process.suspend()
+    try:
+        wait_until(lambda: watched.fires("CodeLocationGone"), 4 * MINUTE, look_every=1)
+    finally:
+        for process in servers:
+            process.resume()
+    wait_until(lambda: not watched.fires("CodeLocationGone"), 4 * MINUTE, look_every=1)
 
 
 def test_bad_files_are_told_until_good_ones_outweigh_them(watched: Watched) -> None:
