@@ -55,9 +55,7 @@ def _draw_panel(place: Any, panel: dict[str, Any], url: str, line: str, minutes:
     for target in panel["targets"]:
         for series in _series(url, target["expr"].replace("${line}", line).replace("$line", line), minutes):
             times = [datetime.fromtimestamp(moment, UTC) for moment, _ in series["values"]]
-            label = re.sub(
-                r"{{(\w+)}}", lambda found, own=series["metric"]: own.get(found[1], ""), target["legendFormat"]
-            )
+            label = _label(target["legendFormat"], series["metric"])
             place.plot(times, [float(value) for _, value in series["values"]], label=label, linewidth=1.3)
     place.set_title(panel["title"], fontsize=10)
     place.set_ylabel(_UNITS[panel["fieldConfig"]["defaults"]["unit"]])
@@ -65,6 +63,10 @@ def _draw_panel(place: Any, panel: dict[str, Any], url: str, line: str, minutes:
     place.tick_params(labelsize=7)
     if place.get_legend_handles_labels()[0]:
         place.legend(fontsize=6, ncols=2, loc="best")
+
+
+def _label(legend: str, labels: dict[str, str]) -> str:
+    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), legend)
 
 
 def _series(url: str, expression: str, minutes: float) -> list[dict[str, Any]]:
