@@ -1,6 +1,7 @@
 """`python -m deploy.monitoring`: what is written from the rules and dashboards, and a laptop that is watched."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def draw_pictures(url: str, folder: Path, line: str, minutes: float) -> None:
 @main.command("observe")
 def start() -> None:
     """Start the platform with Prometheus and Alertmanager beside it, until Ctrl-C."""
+    # Being asked to end by a process manager is no different from Ctrl-C, which a shell's background jobs ignore.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(observe())
     except NotInstalledError as error:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,8 +136,10 @@ def observe() -> int:
         print(f"Alertmanager http://{HOST}:{alerts}", file=sys.stderr)  # noqa: T201
         environment = {**os.environ, "WAFER_METRICS__PORT": str(exporter)}
         wafer = [sys.executable, "-c", "from wafer_assets.cli import main; main()", "dev"]
-        with subprocess.Popen(wafer, env=environment) as process:
+        # In a session of its own, so that Ctrl-C reaches it once, from here.
+        with subprocess.Popen(wafer, env=environment, start_new_session=True) as process:
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                return process.wait()  # it had the Ctrl-C, too
+                process.send_signal(signal.SIGINT)
+                return process.wait()
