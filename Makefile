@@ -12,8 +12,8 @@ PREDICT ?=
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve dev screenshots audit check test test-lines test-docs test-faults chaos test-kubernetes lint types validate unit image \
-	image-tag reasons lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
+.PHONY: help setup demo serve dev observe observe-check screenshots audit check test test-lines test-docs test-faults chaos test-kubernetes lint types validate \
+	unit image image-tag reasons lock clean wheel delivery-tools delivery-check state plan apply drift secrets databases render sweep destroy infra-plan infra-check
 
 help: ## Show what each target does.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,14 @@ serve: setup ## Serve the champion over HTTP on loopback; PORT=<port> sets its p
 dev: setup ## Open the Dagster UI on what is there; PORT=<port> sets its port.
 	@$(WAFER) dev $(if $(PORT),--port $(PORT))
 
+observe: setup ## Open the Dagster UI with Prometheus and Alertmanager beside it, where they are installed.
+	@$(BIN)/python -m deploy.monitoring observe
+
+observe-check: setup ## Cause alerts and see them fire and clear in a real Prometheus; minutes, beside `make test`.
+	@$(BIN)/pytest -m observe tests/deploy/monitoring --timeout=900 -rs $(ARGS)
+
 check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
-	@$(PYTEST) -m 'not services and not slow and not infra' $(ARGS)
+	@$(PYTEST) -m 'not services and not slow and not infra and not observe' $(ARGS)
 
 test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; eight minutes.
 
@@ -55,7 +61,7 @@ validate: setup
 	@$(BIN)/dagster definitions validate
 
 unit: setup ## Run the tests alone, on two cores; ARGS=... goes to pytest.
-	@$(PYTEST) -m 'not slow and not infra' $(ARGS)
+	@$(PYTEST) -m 'not slow and not infra and not observe' $(ARGS)
 
 test-lines: setup ## Check the contracts of the lines alone: what a change of a line's folder can break.
 	@$(PYTEST) -m 'not slow' tests/schemas tests/lines $(ARGS)

@@ -22,6 +22,7 @@ What was predicted of the wafers is in `resources.predictions`, and what was dec
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,6 +115,17 @@ class BatchFailure(BaseModel):
     code_version: str
     reason: str
     failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCount:
+    """Batches of a feed with one outcome, and the wafers in them."""
+
+    line: str
+    feed: str
+    status: str
+    batches: int
+    wafers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +319,35 @@ class WaferStore(MongoStore):
         wanted = _all_of(feed) if status is None else {**_all_of(feed), "status": status}
         found = self._manifests.find(wanted, {"_id": False, "sensors": False})
         return sorted((BatchManifest(**document) for document in found), key=lambda item: item.batch)
+
+    def count_batches(self) -> list[BatchCount]:
+        """Count the batches of all lines and their wafers, by feed and outcome."""
+        key = {"line": "$line", "feed": "$feed", "status": "$status"}
+        found = self._manifests.aggregate(
+            [{"$group": {"_id": key, "batches": {"$sum": 1}, "wafers": {"$sum": "$wafers"}}}]
+        )
+        return [BatchCount(**item["_id"], batches=item["batches"], wafers=item["wafers"]) for item in found]
+
+    def count_reasons(self) -> dict[tuple[str, str, str], int]:
+        """Count the refused and held batches by line, feed and code of a reason, each batch once for each code."""
+        # A file may break one rule in several columns; it counts once.
+        wanted = {"status": {"$in": ["quarantined", "held"]}}
+        found = self._manifests.find(wanted, {"_id": False, "line": True, "feed": True, "reasons.code": True})
+        return Counter(
+            (item["line"], item["feed"], code)
+            for item in found
+            for code in {str(reason["code"]) for reason in item.get("reasons", ())}
+        )
+
+    def count_failures(self) -> dict[tuple[str, str], int]:
+        """Count what was noted of batches that could not be stored, by line and feed."""
+        found = self._failures.find({}, {"_id": False, "line": True, "feed": True})
+        return Counter((item["line"], item["feed"]) for item in found)
+
+    def size(self) -> int:
+        """Return how many bytes the database takes, indexes included."""
+        found = self._database.command("dbStats")
+        return int(found.get("storageSize", 0) + found.get("indexSize", 0))
 
     def miscounted(self, feed: LineFeed, manifests: Sequence[BatchManifest]) -> list[str]:
         """Return the batches among `manifests` whose stored wafers are not as many as their manifest says."""

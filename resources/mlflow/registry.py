@@ -195,6 +195,11 @@ class ModelRegistry(MLflowServer):
             for key, value in tags.items():
                 client.set_model_version_tag(version.name, str(version.version), key, value)
 
+    def figures(self, run_id: str) -> Mapping[str, float]:
+        """Return the figures that were logged to the run that made a version, by name."""
+        with self._server() as client:
+            return dict(client.get_run(run_id).data.metrics)
+
     def training_batches(self, version: BundleVersion) -> tuple[str, ...]:
         """Return the batch files a version was trained on, as `TrackedRun.log_dataset` noted them, by name."""
         with self._server() as client:

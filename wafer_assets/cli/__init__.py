@@ -12,6 +12,7 @@ from wafer_assets.cli.dev import dev
 from wafer_assets.cli.files import simulate, upload
 from wafer_assets.cli.ingest import ingest
 from wafer_assets.cli.lines import lines
+from wafer_assets.cli.metrics import metrics
 from wafer_assets.cli.models import models
 from wafer_assets.cli.predictions import predict, report, score, trace
 from wafer_assets.cli.quarantine import quarantine
@@ -49,6 +50,7 @@ def main() -> None:
       wafer predict FILE              score a file, store nothing
       wafer serve                     answer scoring requests over HTTP
       wafer dev                       look at everything in the Dagster UI
+      wafer metrics                   tell Prometheus how it is
       wafer check FILE                would it be accepted, and if not, why
       wafer lines list                which production lines are declared
       wafer services down             stop the services
@@ -74,6 +76,7 @@ for command in (
     check,
     serve,
     dev,
+    metrics,
     lines,
 ):
     main.add_command(command)

@@ -1,9 +1,11 @@
 """`wafer dev`: the Dagster UI with its daemon, and the services and pages that it links to."""
 
 import os
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +14,7 @@ from wafer_assets.cli.alone import alone
 from wafer_assets.cli.console import console
 from wafer_assets.cli.help import Command
 from wafer_assets.cli.options import require_free_port
-from wafer_assets.settings import load_settings
+from wafer_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from resources.local_services import LocalServices
@@ -37,7 +39,7 @@ def dev(port: int | None) -> None:
     """
     require_free_port(_HOST, port)
     from resources.local_services import LocalServices
-    from resources.reaper import reaped
+    from resources.reaper import MARK, reaped
     from wafer_assets.cli.dagster_config import differences
     from wafer_assets.cli.dev_processes import DagsterProcesses
     from wafer_assets.cli.instance import dagster_home, open_instance
@@ -63,13 +65,14 @@ def dev(port: int | None) -> None:
             dagster = DagsterProcesses(lambda: _command(port), environment, mark, _HOST)
             dagster.start()
             try:
-                with served(settings) as reports:
+                with served(settings) as reports, _metrics(settings, {**environment, MARK: mark}) as metrics:
                     _open(dagster, local)
                     console.print(f"Dagster UI   http://{_HOST}:{dagster.port}")
                     console.print(f"MLflow UI    {settings.mlflow.tracking_uri}")
                     console.print(
                         f"Reports      {reports or f'not served: {settings.pages_url} is taken or elsewhere'}"
                     )
+                    console.print(f"Metrics      {metrics or 'not offered: WAFER_METRICS__ENABLED is false'}")
                     console.print("Ctrl-C stops everything.")
                     _look_after(dagster, local)
             except KeyboardInterrupt:
@@ -125,3 +128,22 @@ def _require_services(local: "LocalServices") -> None:
         raise click.ClickException(ended or "The services were stopped, such as by `wafer services down`.")
     console.print("The supervisor of S3, MongoDB and MLflow was killed; they are started again.")
     local.up()
+
+
+@contextmanager
+def _metrics(settings: Settings, environment: Mapping[str, str]) -> Iterator[str | None]:
+    """Offer the metrics from a process of their own; yield their address, None where they are turned off."""
+    from resources.local_services import free_port
+
+    if not settings.metrics.enabled:
+        yield None
+        return
+    port = free_port(settings.metrics.port)
+    command = [sys.executable, "-c", "from wafer_assets.cli import main; main()", "metrics", "--port", str(port)]
+    with subprocess.Popen(
+        command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield f"http://{_HOST}:{port}/metrics"
+        finally:
+            process.terminate()

@@ -133,6 +133,15 @@ class RetrainingSettings(_Section):
     )
 
 
+class MetricsSettings(_Section):
+    """What Prometheus reads."""
+
+    enabled: bool = Field(default=True, description="Whether metrics are offered at all.")
+    port: Port = Field(
+        default=9464, description="Port of `wafer metrics`; `wafer dev` takes a free one where it is taken."
+    )
+
+
 class NotificationSettings(_Section):
     """Who is told of failed runs and quarantined files."""
 
@@ -204,6 +213,7 @@ class Settings(BaseSettings):
     mongo: MongoSettings = MongoSettings()
     mlflow: MLflowSettings = MLflowSettings()
     ports: PortSettings = PortSettings()
+    metrics: MetricsSettings = MetricsSettings()
     automation: AutomationSettings = AutomationSettings()
     retraining: RetrainingSettings = RetrainingSettings()
     notifications: NotificationSettings = NotificationSettings()
