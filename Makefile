@@ -48,7 +48,7 @@ observe-check: setup ## Cause alerts and see them fire and clear in a real Prome
 check: setup lint types validate ## Run linters, types, definitions and the tests that start no server; two minutes.
 	@$(PYTEST) -m 'not services and not slow and not infra and not observe' $(ARGS)
 
-test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; eight minutes.
+test: setup lint types validate unit ## Run linters, types, definitions and all tests but the longest; ten minutes.
 
 lint: setup
 	@$(BIN)/ruff check .
