@@ -1,4 +1,4 @@
-"""Where artifacts may be kept: the server is asked for real, in a way that gave its files away before."""
+"""Where artifacts may be kept, and whose pages are believed: the server is asked for real, in ways that once worked."""
 
 import pytest
 import requests
@@ -39,3 +39,12 @@ def test_an_experiment_keeps_its_artifacts_nowhere_else(
 
 def test_where_the_server_itself_keeps_artifacts_is_allowed() -> None:
     assert require_proxied("mlflow-artifacts:/1", "artifact_location") == "mlflow-artifacts:/1"
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:1", "http://localhost:1", "http://evil.example", "null"])
+def test_a_page_of_another_server_of_this_machine_is_not_believed(shared_platform: Settings, origin: str) -> None:
+    uri = shared_platform.mlflow.tracking_uri
+    for method, path in (("GET", "/"), ("POST", "/api/2.0/mlflow/experiments/create")):
+        answer = requests.request(method, f"{uri}{path}", json={"name": origin}, headers={"Origin": origin}, timeout=30)
+        assert answer.status_code == 403, f"{method} {path}"
+    assert requests.get(f"{uri}/", headers={"Origin": str(uri)}, timeout=30).ok
