@@ -391,6 +391,7 @@ class K8sRunLauncher(_Section):
     """Runs as Kubernetes jobs."""
 
     load_incluster_config: Literal[True]
+    job_namespace: Name
     image_pull_policy: PullPolicy
     env_config_maps: list[Reference]
     env_secrets: list[Reference]
@@ -569,15 +570,13 @@ def load_values(*files: str | Path) -> dict[str, Any]:
     return merged
 
 
-def instance_config(values: Mapping[str, Any], namespace: str = "wafer") -> dict[str, Any]:
+def instance_config(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the dagster.yaml that the chart makes of the merged values.
 
     Parameters
     ----------
     values
         Of one environment, as `load_values` returns them.
-    namespace
-        Where the release is, and so its runs.
 
     Raises
     ------
@@ -598,7 +597,7 @@ def instance_config(values: Mapping[str, Any], namespace: str = "wafer") -> dict
             "class": "K8sRunLauncher",
             "config": {
                 "load_incluster_config": launcher.load_incluster_config,
-                "job_namespace": namespace,
+                "job_namespace": launcher.job_namespace,
                 "image_pull_policy": launcher.image_pull_policy,
                 "service_account_name": known.service_account.name,
                 "dagster_home": known.global_.dagster_home,

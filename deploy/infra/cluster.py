@@ -17,7 +17,7 @@ DRAIN = {
     "Argo CD's applications": ("-n", "argocd", "delete", "applications.argoproj.io", "--all"),
     "ingresses, and with them the load balancer": ("delete", "ingress", "--all", "-A"),
     "services with a load balancer": ("delete", "service", "-A", "--field-selector=spec.type=LoadBalancer"),
-    "the platform, its runs included": ("delete", "namespace", "wafer"),
+    "the platform, its runs included": ("delete", "namespace", "wafer", "wafer-runs"),
     "volumes": ("delete", "persistentvolumeclaim", "--all", "-A"),
 }
 

@@ -190,7 +190,8 @@ def test_the_project_has_the_sources_and_places_of_its_applications_and_no_other
     generator = read("environments.yaml")["spec"]["generators"][0]["git"]
     assert {source["repoURL"] for one in every for source in one["sources"]} == set(spec["sourceRepos"])
     assert generator["repoURL"] in spec["sourceRepos"]
-    places = {(one["destination"]["server"], one["destination"]["namespace"]) for one in every}
+    servers = {one["destination"]["server"] for one in every}
+    places = {(server, namespace) for server in servers for namespace in ("wafer", "wafer-runs")}
     assert places == {(place["server"], place["namespace"]) for place in spec["destinations"]}
     assert not any("*" in text for text in (*spec["sourceRepos"], *map(str, spec["destinations"])))
 
@@ -248,7 +249,7 @@ def test_the_argo_cd_of_a_cluster_serves_its_environment_alone(name: str) -> Non
     command = ["kubectl", "kustomize", str(FOLDER / "clusters" / name)]
     built = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     objects = list(yaml.safe_load_all(built))
-    (generator,) = one(objects, "ApplicationSet", "wafer")["spec"]["generators"]
+    (generator,) = one(objects, "ApplicationSet", "wafer", "argocd")["spec"]["generators"]
     assert generator["selector"] == {"matchLabels": {"environment": name}}
     assert {found["kind"] for found in objects} == {"ConfigMap", "AppProject", "ApplicationSet"}
     if (CRDS / "check").exists():

@@ -45,6 +45,10 @@ ROLES = "169.254.170.23/32"
 # What Dagster's chart makes of the release `dagster`; two of these labels are Dagster's, as it makes the jobs itself.
 CHART = {"app.kubernetes.io/name": "dagster", "app.kubernetes.io/instance": "dagster"}
 MIGRATION = "dagster-dagster-webserver-instance-migrate"
+# Kubernetes gives it to namespaces; here pods have it too, to say where they are.
+NAMESPACE = "kubernetes.io/metadata.name"
+OURS, RUNS = "wafer", "wafer-runs"
+IN_RUNS = {NAMESPACE: RUNS}
 
 
 def labels_of_job(component: str) -> Labels:
@@ -62,8 +66,8 @@ CHART_PODS: dict[str, Labels] = {
         "component": "user-deployments",
         "deployment": "wafer",
     },
-    "run": labels_of_job("run_worker"),
-    "step": labels_of_job("step_worker"),
+    "run": labels_of_job("run_worker") | IN_RUNS,
+    "step": labels_of_job("step_worker") | IN_RUNS,
     "migration": {"job-name": MIGRATION, "batch.kubernetes.io/job-name": MIGRATION},
 }
 CHART_SERVICES = {("dagster-dagster-webserver", 3000), ("dagster-dagster-webserver-read-only", 3000)}
@@ -96,13 +100,18 @@ def of_kind(objects: list[Object], *kinds: str) -> list[Object]:
     return [found for found in objects if found["kind"] in kinds]
 
 
-def one(objects: list[Object], kind: str, name: str) -> Object:
-    (found,) = (found for found in of_kind(objects, kind) if found["metadata"]["name"] == name)
+def one(objects: list[Object], kind: str, name: str, namespace: str = OURS) -> Object:
+    (found,) = (
+        found
+        for found in of_kind(objects, kind)
+        if (found["metadata"]["name"], found["metadata"].get("namespace", namespace)) == (name, namespace)
+    )
     return found
 
 
 def name_of(found: Object) -> str:
-    return f"{found['kind']} {found['metadata']['name']}"
+    namespace = found["metadata"].get("namespace", OURS)
+    return f"{found['kind']} {found['metadata']['name']}{'' if namespace == OURS else f' of {namespace}'}"
 
 
 def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
@@ -192,12 +201,27 @@ def wrong_schema(objects: list[Object]) -> list[str]:
     return found
 
 
-def outside_the_namespace(objects: list[Object]) -> list[str]:
+def outside_the_namespaces(objects: list[Object]) -> list[str]:
     return [
         name_of(item)
         for item in objects
-        if item["kind"] != "Namespace" and item["metadata"].get("namespace") != "wafer"
+        if item["kind"] != "Namespace" and item["metadata"].get("namespace") not in (OURS, RUNS)
     ]
+
+
+def exposed_to_runs(objects: list[Object]) -> list[str]:
+    """What whoever may make jobs could use: all of the runs' namespace, and it must be the runs' own."""
+    needed = {
+        ("ServiceAccount", "wafer-runs"),
+        ("ExternalSecret", "wafer-postgresql"),
+        ("ExternalSecret", "wafer-stores"),
+    }
+    found = [
+        name_of(item)
+        for item in of_kind(objects, "ServiceAccount", "ExternalSecret", "Deployment", "CronJob")
+        if item["metadata"].get("namespace") == RUNS and (item["kind"], item["metadata"]["name"]) not in needed
+    ]
+    return found + [name_of(item) for item in of_kind(objects, "Role") if item["metadata"]["namespace"] != RUNS]
 
 
 def loose_images(objects: list[Object]) -> list[str]:
@@ -308,7 +332,8 @@ def selects(selector: Object, labels: Labels) -> bool:
 
 
 def all_pods(objects: list[Object]) -> dict[str, Labels]:
-    return {name: pod["metadata"]["labels"] for name, pod in pod_templates(objects)} | CHART_PODS
+    pods = {name: pod["metadata"]["labels"] for name, pod in pod_templates(objects)} | CHART_PODS
+    return {name: {NAMESPACE: OURS} | labels for name, labels in pods.items()}
 
 
 def ports_of(objects: list[Object]) -> dict[str, int]:
@@ -353,13 +378,14 @@ def parts_of(selector: Object) -> list[Object]:
 
 def lost_namespaces(objects: list[Object]) -> list[str]:
     """Peers in other namespaces that are none of those we know."""
+    known = [*OTHER_PODS, *(({NAMESPACE: labels[NAMESPACE]}, labels) for labels in all_pods(objects).values())]
     return [
         f"{name}: {peer}"
         for name, peer in peers_of(objects)
         if "namespaceSelector" in peer
         and not any(
             selects(peer["namespaceSelector"], namespace) and selects(peer.get("podSelector", {}), pod)
-            for namespace, pod in OTHER_PODS
+            for namespace, pod in known
         )
     ]
 
@@ -369,9 +395,10 @@ def lost_keys(objects: list[Object]) -> list[str]:
     known = {
         ("secretKeyRef", item["spec"]["target"]["name"], entry["secretKey"])
         for item in of_kind(objects, "ExternalSecret")
+        if item["metadata"]["namespace"] == OURS
         for entry in item["spec"]["data"]
     }
-    settings = of_kind(objects, "ConfigMap")
+    settings = [item for item in of_kind(objects, "ConfigMap") if item["metadata"]["namespace"] == OURS]
     known |= {("configMapKeyRef", item["metadata"]["name"], key) for item in settings for key in item["data"]}
     envs = {(kind.removesuffix("KeyRef") + "Ref", name) for kind, name, _ in known} | {
         ("configMapRef", name) for name in CHART_CONFIG
@@ -400,20 +427,23 @@ def names_of(source: Object) -> set[tuple[str, str]]:
 
 def lost_accounts(objects: list[Object]) -> list[str]:
     """Pods and bindings of accounts or roles that there are not."""
-    accounts = {item["metadata"]["name"] for item in of_kind(objects, "ServiceAccount")}
-    roles = {("Role", item["metadata"]["name"]) for item in of_kind(objects, "Role")}
+    accounts = {
+        (item["metadata"]["namespace"], item["metadata"]["name"]) for item in of_kind(objects, "ServiceAccount")
+    }
+    accounts |= {(OURS, name) for name in CHART_ACCOUNTS}
+    roles = {("Role", item["metadata"]["namespace"], item["metadata"]["name"]) for item in of_kind(objects, "Role")}
     found = [
         f"{name}: {pod['spec']['serviceAccountName']}"
         for name, pod in pod_templates(objects)
-        if pod["spec"]["serviceAccountName"] not in accounts | CHART_ACCOUNTS
+        if (OURS, pod["spec"]["serviceAccountName"]) not in accounts
     ]
     for item in of_kind(objects, "RoleBinding"):
-        if (item["roleRef"]["kind"], item["roleRef"]["name"]) not in roles:
+        if (item["roleRef"]["kind"], item["metadata"]["namespace"], item["roleRef"]["name"]) not in roles:
             found.append(f"{name_of(item)}: {item['roleRef']}")
         found += [
             f"{name_of(item)}: {subject}"
             for subject in item["subjects"]
-            if subject["name"] not in accounts | CHART_ACCOUNTS or subject["namespace"] != "wafer"
+            if (subject["namespace"], subject["name"]) not in accounts
         ]
     return found
 
@@ -459,7 +489,8 @@ def service_ports(objects: list[Object]) -> list[tuple[Object, Object]]:
 Rule: TypeAlias = Callable[[list[Object]], list[str]]
 RULES: list[Rule] = [
     wrong_schema,
-    outside_the_namespace,
+    outside_the_namespaces,
+    exposed_to_runs,
     loose_images,
     weak_pods,
     needless_tokens,
@@ -507,7 +538,17 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
         wrong_schema,
         lambda o: one(o, "ExternalSecret", "wafer-stores")["spec"].update(refreshIntervall="1h"),
     ),
-    ("another namespace", outside_the_namespace, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
+    ("another namespace", outside_the_namespaces, lambda o: one(o, "Service", "mlflow")["metadata"].pop("namespace")),
+    (
+        "a secret of the platform beside the runs",
+        exposed_to_runs,
+        lambda o: one(o, "ExternalSecret", "wafer-oauth2-proxy")["metadata"].update(namespace=RUNS),
+    ),
+    (
+        "a right to make jobs beside the platform's secrets",
+        exposed_to_runs,
+        lambda o: one(o, "Role", "dagster-run-launcher", RUNS)["metadata"].update(namespace=OURS),
+    ),
     ("latest", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="oauth2-proxy:latest")),
     ("no tag", loose_images, lambda o: container_of(o, "auth-proxy-viewers").update(image="a/b")),
     ("a tag of ours", loose_images, lambda o: container_of(o, "mlflow").update(image="wafer-fault-platform:0123abc")),
@@ -549,11 +590,11 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
         secrets_in_the_open,
         lambda o: one(o, "ConfigMap", "wafer-settings")["data"].update(X="mongodb://me:hunter2@atlas/"),
     ),
-    ("any verb", broad_roles, lambda o: one(o, "Role", "dagster-run-launcher")["rules"][0].update(verbs=["*"])),
+    ("any verb", broad_roles, lambda o: one(o, "Role", "dagster-run-launcher", RUNS)["rules"][0].update(verbs=["*"])),
     (
         "reading secrets",
         broad_roles,
-        lambda o: one(o, "Role", "dagster-run-launcher")["rules"][0].update(resources=["secrets"]),
+        lambda o: one(o, "Role", "dagster-run-launcher", RUNS)["rules"][0].update(resources=["secrets"]),
     ),
     ("a cluster role", broad_roles, lambda o: o.append({"kind": "ClusterRole", "metadata": {"name": "mine"}})),
     (
@@ -564,7 +605,7 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
     (
         "a policy for no pods",
         lost_selectors,
-        lambda o: one(o, "NetworkPolicy", "runs")["spec"]["podSelector"]["matchExpressions"][0].update(
+        lambda o: one(o, "NetworkPolicy", "runs", RUNS)["spec"]["podSelector"]["matchExpressions"][0].update(
             values=["run_worker", "step"]
         ),
     ),
@@ -599,7 +640,7 @@ MUTATIONS: list[tuple[str, Rule, Callable[[list[Object]], object]]] = [
     (
         "a role for nobody",
         lost_accounts,
-        lambda o: one(o, "RoleBinding", "dagster-run-launcher")["subjects"][0].update(name="dagsters"),
+        lambda o: one(o, "RoleBinding", "dagster-run-launcher", RUNS)["subjects"][0].update(name="dagsters"),
     ),
     (
         "a proxy before nothing",
@@ -662,6 +703,12 @@ def test_the_settings_are_those_of_production(in_a_pod: Labels, monkeypatch: pyt
 def test_links_to_reports_lead_to_the_s3_console() -> None:
     # On a pod, the default would be the pod's own loopback.
     assert not load_settings().pages_url
+
+
+def test_runs_have_the_settings_of_the_platform(manifests: list[Object], in_a_pod: Labels) -> None:
+    of_runs = one(manifests, "ConfigMap", "wafer-settings", RUNS)["data"]
+    assert of_runs.items() <= in_a_pod.items()
+    assert in_a_pod.keys() - of_runs.keys() == {"WAFER_WEB__ORIGINS"}
 
 
 # --- the chart's values
@@ -743,15 +790,20 @@ def requests_of(methods: set[str]) -> set[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("account", "modules"), [("dagster", [k8s_launcher]), ("wafer-runs", [k8s_executor, steps_as_pods])]
+    ("account", "modules"),
+    [
+        ((OURS, "dagster"), [k8s_launcher]),
+        ((RUNS, "wafer-runs"), [k8s_executor, steps_as_pods]),
+        ((OURS, "wafer-runs"), []),
+    ],
 )
 def test_an_account_may_do_exactly_what_dagster_does_with_it(
-    account: str, modules: list[ModuleType], manifests: list[Object]
+    account: tuple[str, str], modules: list[ModuleType], manifests: list[Object]
 ) -> None:
     bound = {
         item["roleRef"]["name"]
         for item in of_kind(manifests, "RoleBinding")
-        if account in [subject["name"] for subject in item["subjects"]]
+        if account in [(subject["namespace"], subject["name"]) for subject in item["subjects"]]
     }
     given = {
         (group, resource, verb)
@@ -772,20 +824,28 @@ def policies_of(objects: list[Object], direction: str, labels: Labels) -> list[O
     return [
         item["spec"]
         for item in of_kind(objects, "NetworkPolicy")
-        if direction in item["spec"]["policyTypes"] and selects(item["spec"]["podSelector"], labels)
+        if item["metadata"]["namespace"] == labels.get(NAMESPACE, OURS)
+        and direction in item["spec"]["policyTypes"]
+        and selects(item["spec"]["podSelector"], labels)
     ]
 
 
 def lets(objects: list[Object], direction: Literal["Ingress", "Egress"], pod: Labels, peer: Labels, port: int) -> bool:
-    """Say whether the policies of a pod let a peer in the namespace pass in a direction, as Kubernetes defines it."""
+    """Say whether the policies of a pod let a peer of our namespaces pass in a direction, as Kubernetes defines it."""
     policies = policies_of(objects, direction, pod)
     side = "from" if direction == "Ingress" else "to"
     return not policies or any(
-        port in [entry["port"] for entry in rule["ports"]]
-        and any(set(other) == {"podSelector"} and selects(other["podSelector"], peer) for other in rule[side])
+        port in [entry["port"] for entry in rule["ports"]] and any(is_meant(other, pod, peer) for other in rule[side])
         for policy in policies
         for rule in policy.get(direction.lower(), [])
     )
+
+
+def is_meant(other: Object, pod: Labels, peer: Labels) -> bool:
+    """Say whether a rule of a pod's policy means a peer."""
+    there = {NAMESPACE: peer.get(NAMESPACE, OURS)}
+    where = other.get("namespaceSelector", {"matchLabels": {NAMESPACE: pod.get(NAMESPACE, OURS)}})
+    return "ipBlock" not in other and selects(where, there) and selects(other.get("podSelector", {}), peer)
 
 
 def leaves(objects: list[Object], pod: Labels) -> set[tuple[str, int]]:
@@ -856,11 +916,12 @@ def test_pods_leave_the_namespace_only_for_their_stores(
 
 
 def test_a_pod_that_no_policy_names_is_alone(manifests: list[Object]) -> None:
-    stray = {"app": "stray"}
-    for pod, port in ports_of(manifests).items():
-        assert not lets(manifests, "Egress", stray, all_pods(manifests)[pod], port)
-        assert not lets(manifests, "Ingress", all_pods(manifests)[pod], stray, port)
-    assert leaves(manifests, stray) == set()
+    for namespace in (OURS, RUNS):
+        stray = {"app": "stray", NAMESPACE: namespace}
+        for pod, port in ports_of(manifests).items():
+            assert not lets(manifests, "Egress", stray, all_pods(manifests)[pod], port)
+            assert not lets(manifests, "Ingress", all_pods(manifests)[pod], stray, port)
+        assert leaves(manifests, stray) == set()
 
 
 # --- what runs

@@ -276,9 +276,8 @@ def test_a_backfill_leaves_places_for_other_runs() -> None:
     assert limit["limit"] < runs["max_concurrent_runs"]
 
 
-def test_the_namespace_is_that_of_the_release(values: dict[str, Any]) -> None:
-    assert instance_config(values)["run_launcher"]["config"]["job_namespace"] == "wafer"
-    assert instance_config(values, "other")["run_launcher"]["config"]["job_namespace"] == "other"
+def test_runs_have_a_namespace_of_their_own(values: dict[str, Any]) -> None:
+    assert instance_config(values)["run_launcher"]["config"]["job_namespace"] == "wafer-runs"
 
 
 def test_production_speaks_to_aws_and_a_laptop_to_its_own_s3() -> None:

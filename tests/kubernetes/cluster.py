@@ -12,6 +12,8 @@ import kubernetes
 from kubernetes.client import V1Pod
 from kubernetes.stream import stream
 
+RUNS = "wafer-runs"
+"""The namespace of the runs, as values and manifests name it."""
 STEP = "step_worker"
 """What Dagster labels the pod of a step with."""
 
@@ -26,17 +28,19 @@ def wait_for(what: str, found: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 class Cluster:
-    """A namespace of the cluster that KUBECONFIG names; everything in it goes at the end.
+    """Two namespaces of the cluster that KUBECONFIG names; everything in them goes at the end.
 
     Attributes
     ----------
+    namespace, runs
+        That of the platform, and that of its runs.
     seen
-        Every pod of the namespace as it was last seen, by name; those that are gone stay.
+        Every pod of a run as it was last seen, by name; those that are gone stay.
     """
 
     def __init__(self, namespace: str) -> None:
         kubernetes.config.load_kube_config()
-        self.namespace = namespace
+        self.namespace, self.runs = namespace, f"{namespace}-runs"
         self.api = kubernetes.client.ApiClient()
         self.core, self.apps = kubernetes.client.CoreV1Api(), kubernetes.client.AppsV1Api()
         self.batch = kubernetes.client.BatchV1Api()
@@ -44,19 +48,23 @@ class Cluster:
         self._watching = threading.Event()
 
     def __enter__(self) -> Self:
-        self.core.create_namespace({"metadata": {"name": self.namespace}})
+        for name in (self.namespace, self.runs):
+            self.core.create_namespace({"metadata": {"name": name}})
         self._watching.set()
         threading.Thread(target=self._watch, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._watching.clear()
-        self.core.delete_namespace(self.namespace, propagation_policy="Foreground")
+        for name in (self.namespace, self.runs):
+            self.core.delete_namespace(name, propagation_policy="Foreground")
 
     def create(self, *objects: Mapping[str, Any]) -> None:
-        """Create objects in the namespace."""
+        """Create objects: in the platform's namespace, unless they are of that of the runs."""
         for item in objects:
-            kubernetes.utils.create_from_dict(self.api, dict(item), namespace=self.namespace)
+            runs = item["metadata"].get("namespace") == RUNS
+            metadata = {**item["metadata"], "namespace": self.runs if runs else self.namespace}
+            kubernetes.utils.create_from_dict(self.api, {**item, "metadata": metadata})
 
     def pods(self, deployment: str) -> list[V1Pod]:
         """Return the pods of a deployment that are there."""
@@ -75,7 +83,7 @@ class Cluster:
 
     def left_of(self, run_id: str) -> list[V1Pod]:
         """Return the pods of a run that are there, ended or not."""
-        return list(self.core.list_namespaced_pod(self.namespace, label_selector=f"dagster/run-id={run_id}").items)
+        return list(self.core.list_namespaced_pod(self.runs, label_selector=f"dagster/run-id={run_id}").items)
 
     def alive(self, run_id: str) -> list[V1Pod]:
         """Return the pods of a run that have not ended."""
@@ -143,7 +151,7 @@ class Cluster:
         while self._watching.is_set():
             with suppress(Exception):
                 watcher = kubernetes.watch.Watch()
-                for event in watcher.stream(self.core.list_namespaced_pod, self.namespace, timeout_seconds=5):
+                for event in watcher.stream(self.core.list_namespaced_pod, self.runs, timeout_seconds=5):
                     self.seen[event["object"].metadata.name] = event["object"]
 
 

@@ -17,7 +17,7 @@ from dagster_graphql import DagsterGraphQLClient
 
 from resources.local_services import LocalServices
 from tests.chart import BASE, LOCAL, ROOT, instance_config, load_values
-from tests.kubernetes.cluster import Cluster, ServiceStandIn, wait_for
+from tests.kubernetes.cluster import RUNS, Cluster, ServiceStandIn, wait_for
 from tests.kubernetes.phases import phase
 from tests.kubernetes.postgres import Postgres, running_postgres
 from wafer_assets.domain.simulation import simulate_batches
@@ -72,7 +72,6 @@ class Platform:
     def deploy_beside(self, name: str, environment: dict[str, str]) -> Any:
         """Deploy one of the companion manifests' servers, once, and return its pod when it is ready."""
         for item in manifests(f"{name.removeprefix('wafer-')}.yaml"):
-            item["metadata"]["namespace"] = self.cluster.namespace
             if item["kind"] == "Deployment":
                 item["spec"]["replicas"] = 1
                 (container,) = item["spec"]["template"]["spec"]["containers"]
@@ -124,8 +123,8 @@ def running_platform() -> Iterator[Platform]:
             services = LocalServices(Settings(state_dir=folder / "stores", services_host=IPv4Address(address)))
             settings = stack.enter_context(services)
         cluster = stack.enter_context(Cluster(f"wafer-test-{uuid4().hex[:6]}"))
-        values = values_for(settings, postgres, folder)
-        config = instance_config(values, cluster.namespace)
+        values = values_for(settings, postgres, cluster.runs, folder)
+        config = instance_config(values)
         # This process looks into the same storage, but starts nothing by itself.
         storage = {name: config[name] for name in ("schedule_storage", "run_storage", "event_log_storage")}
         (folder / "dagster.yaml").write_text(yaml.safe_dump(storage))
@@ -139,7 +138,7 @@ def running_platform() -> Iterator[Platform]:
         yield Platform(cluster, settings, instance, client, image, next_image, postgres)
 
 
-def values_for(settings: Settings, postgres: Postgres, folder: Path) -> dict[str, Any]:
+def values_for(settings: Settings, postgres: Postgres, runs: str, folder: Path) -> dict[str, Any]:
     """Return the values of a laptop cluster, pointing at this session's servers and with shorter times."""
     own = {
         "postgresql": {"postgresqlHost": postgres.host, "service": {"port": postgres.port}},
@@ -154,7 +153,12 @@ def values_for(settings: Settings, postgres: Postgres, folder: Path) -> dict[str
         },
         "dagsterDaemon": {"runMonitoring": {"pollIntervalSeconds": 5}},
         "runLauncher": {
-            "config": {"k8sRunLauncher": {"runK8sConfig": {"jobSpecConfig": {"ttlSecondsAfterFinished": TTL_SECONDS}}}}
+            "config": {
+                "k8sRunLauncher": {
+                    "jobNamespace": runs,
+                    "runK8sConfig": {"jobSpecConfig": {"ttlSecondsAfterFinished": TTL_SECONDS}},
+                }
+            }
         },
     }
     file = folder / "values.yaml"
@@ -173,10 +177,9 @@ def deploy(
     """Create what the chart and the companion manifests would, and return the webserver's pod once all works."""
     for account in (values["serviceAccount"]["name"], values["dagster-user-deployments"]["serviceAccount"]["name"]):
         cluster.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account}})
-    for item in manifests("rbac.yaml"):
-        item["metadata"]["namespace"] = cluster.namespace
+    for item in (*manifests("rbac.yaml"), *manifests("runs.yaml")):
         for subject in item.get("subjects", []):
-            subject["namespace"] = cluster.namespace
+            subject["namespace"] = cluster.runs if subject["namespace"] == RUNS else cluster.namespace
         cluster.create(item)
     s3 = settings.s3
     assert s3.access_key_id is not None
@@ -190,7 +193,7 @@ def deploy(
         "WAFER_S3__ACCESS_KEY_ID": keys[0],
         "WAFER_S3__SECRET_ACCESS_KEY": keys[1],
     }
-    (of_platform,), (of_environment,) = manifests("settings.yaml"), manifests("environment.yaml")
+    (of_platform, of_runs), (of_environment,) = manifests("settings.yaml"), manifests("environment.yaml")
     here = {
         "WAFER_S3__ENDPOINT_URL": s3.endpoint_url,
         "WAFER_S3__REGION": s3.region,
@@ -199,11 +202,20 @@ def deploy(
         "WAFER_MLFLOW__TRACKING_URI": settings.mlflow.tracking_uri,
     }
     code = values["dagster-user-deployments"]["deployments"][0]
+    for namespace, of_it in (("wafer", of_platform), (RUNS, of_runs)):
+        cluster.create(
+            secret("wafer-postgresql", {"postgresql-password": postgres.password}, namespace),
+            secret("wafer-stores", stores, namespace),
+            secret(
+                "wafer-compute-logs",
+                dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), keys, strict=True)),
+                namespace,
+            ),
+            config_map("wafer-settings", of_it["data"] | here, namespace),
+        )
     cluster.create(
-        secret("wafer-postgresql", {"postgresql-password": postgres.password}),
-        secret("wafer-stores", stores),
-        secret("wafer-compute-logs", dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), keys, strict=True))),
-        config_map("wafer-settings", of_platform["data"] | here),
+        # As External Secrets would: of the platform alone.
+        secret("wafer-oauth2-proxy", {"client-secret": "hush"}),
         config_map("wafer-environment", of_environment["data"]),
         config_map("rds-certificates", {"ca.pem": "PostgreSQL is spoken to in the clear here"}),
         config_map("dagster-instance", {"dagster.yaml": yaml.safe_dump(config)}),
@@ -302,12 +314,13 @@ def manifests(name: str) -> list[dict[str, Any]]:
     return [item for item in yaml.safe_load_all((ROOT / "deploy" / "manifests" / name).read_text()) if item]
 
 
-def secret(name: str, data: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
+def secret(name: str, data: dict[str, str], namespace: str = "wafer") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
-def config_map(name: str, data: dict[str, str]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+def config_map(name: str, data: dict[str, str], namespace: str = "wafer") -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}
 
 
 def stop_sensors(client: DagsterGraphQLClient) -> None:

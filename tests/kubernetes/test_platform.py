@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import kubernetes
 import psycopg2
 import pytest
 import requests
@@ -23,7 +25,7 @@ from resources.mlflow import LineTracking
 from resources.mongo import WaferStore
 from resources.s3 import S3Store
 from tests.feeds import TRAINING
-from tests.kubernetes.cluster import STEP, label, wait_for
+from tests.kubernetes.cluster import STEP, Cluster, label, wait_for
 from tests.kubernetes.phases import phase
 from tests.kubernetes.platform import TTL_SECONDS, Platform, secret, stop_sensors
 from tests.kubernetes.postgres import NAME
@@ -158,7 +160,7 @@ def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(pl
     run_id = platform.launch("secom__ingest_training", tags)
     wait_for("the first batch", lambda: len(store.batches(TRAINING, "accepted")) > len(before))
     (pod,) = platform.cluster.alive(run_id)
-    platform.cluster.core.delete_namespaced_pod(pod.metadata.name, platform.cluster.namespace, grace_period_seconds=0)
+    platform.cluster.core.delete_namespaced_pod(pod.metadata.name, platform.cluster.runs, grace_period_seconds=0)
     stopped = {item.batch for item in store.batches(TRAINING, "accepted")} - before
     assert len(stopped) < 30, "the run was through before its pod was deleted"
     assert platform.finished(run_id) == FAILURE
@@ -208,7 +210,7 @@ def is_running_step(pod: V1Pod) -> bool:
 def test_a_finished_job_disappears_and_what_it_printed_stays(platform: Platform) -> None:
     def jobs() -> list[str]:
         found = platform.cluster.batch.list_namespaced_job(
-            platform.cluster.namespace, label_selector=f"dagster/run-id={run_id}"
+            platform.cluster.runs, label_selector=f"dagster/run-id={run_id}"
         )
         return [job.metadata.name for job in found.items]
 
@@ -290,20 +292,79 @@ for name, call in calls.items():
 
 
 @pytest.mark.parametrize(
-    ("deployment", "list_jobs"), [("daemon", "yes"), ("wafer", "403")], ids=["launcher", "runs and steps"]
+    ("deployment", "where", "lists"),
+    [
+        ("daemon", "runs", "yes"),
+        ("daemon", "namespace", "403"),
+        ("wafer", "runs", "403"),
+        ("wafer", "namespace", "403"),
+    ],
 )
-def test_an_account_can_do_what_it_must_and_nothing_else(platform: Platform, deployment: str, list_jobs: str) -> None:
+def test_an_account_of_the_platform_can_do_what_it_must_and_nothing_else(
+    platform: Platform, deployment: str, where: str, lists: str
+) -> None:
     pod = platform.cluster.ready(deployment)
-    answers = platform.cluster.run_in(pod, "python", "-c", CAN, platform.cluster.namespace).splitlines()
+    answers = platform.cluster.run_in(pod, "python", "-c", CAN, getattr(platform.cluster, where)).splitlines()
     assert answers == [
-        f"list jobs {list_jobs}",
-        "list pods yes",
+        f"list jobs {lists}",
+        f"list pods {lists}",
         "read secrets 403",
         "read settings 403",
         "run commands in pods 403",
         "make pods 403",
         "leave the namespace 403",
     ]
+
+
+def may(cluster: Cluster, account: str, verb: str, group: str, resource: str, namespace: str) -> bool:
+    """Ask the cluster whether an account may do something in a namespace."""
+    asked = {"verb": verb, "group": group, "resource": resource, "namespace": namespace}
+    review = {"spec": {"user": f"system:serviceaccount:{account}", "resourceAttributes": asked}}
+    answer = kubernetes.client.AuthorizationV1Api(cluster.api).create_subject_access_review(review)
+    return bool(answer.status.allowed)
+
+
+def test_nobody_of_the_platform_makes_a_pod_where_its_secrets_are(platform: Platform) -> None:
+    cluster = platform.cluster
+    accounts = [f"{cluster.namespace}:dagster", f"{cluster.namespace}:wafer-runs", f"{cluster.runs}:wafer-runs"]
+    makers = {
+        (account, resource, namespace)
+        for account in accounts
+        for group, resource in (("batch", "jobs"), ("", "pods"), ("apps", "deployments"))
+        for namespace in (cluster.namespace, cluster.runs)
+        if may(cluster, account, "create", group, resource, namespace)
+    }
+    assert makers == {(accounts[0], "jobs", cluster.runs), (accounts[2], "jobs", cluster.runs)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"envFrom": [{"secretRef": {"name": "wafer-oauth2-proxy"}}]}, 'secret "wafer-oauth2-proxy" not found'),
+        ({"serviceAccountName": "dagster"}, 'serviceaccount "dagster" not found'),
+    ],
+    ids=["a secret", "an account"],
+)
+def test_a_job_of_whoever_may_make_runs_gets_nothing_of_the_platforms(
+    platform: Platform, spec: dict[str, Any], reason: str
+) -> None:
+    cluster, name = platform.cluster, f"greedy-{next(iter(spec)).lower()}"
+    container = {"name": "main", "image": platform.image, "command": ["env"], "envFrom": spec.pop("envFrom", [])}
+    pod = {"containers": [container], "restartPolicy": "Never", "securityContext": {"runAsUser": 10001}, **spec}
+    cluster.batch.create_namespaced_job(cluster.runs, {"metadata": {"name": name}, "spec": {"template": {"spec": pod}}})
+    try:
+        wait_for(
+            "the refusal",
+            lambda: any(
+                event.involved_object.name.startswith(name) and reason in event.message
+                for event in cluster.core.list_namespaced_event(cluster.runs).items
+            ),
+            60,
+        )
+        found = cluster.core.list_namespaced_pod(cluster.runs, label_selector=f"job-name={name}").items
+        assert {pod.status.phase for pod in found} <= {"Pending"}
+    finally:
+        cluster.batch.delete_namespaced_job(name, cluster.runs, propagation_policy="Background")
 
 
 SIZE = """

@@ -12,7 +12,7 @@ locals {
   identities = {
     # Code location, run pods and step pods: everything that handles wafers.
     runs = {
-      namespace       = "wafer"
+      namespaces      = ["wafer", "wafer-runs"]
       service_account = "wafer-runs"
       rights = [
         { actions = local.list, resources = [local.bucket["landing"], local.bucket["lake"], local.bucket["logs"]] },
@@ -25,7 +25,7 @@ locals {
     }
     # Webserver and daemon: start runs and read their logs, and may not see a wafer.
     dagster = {
-      namespace       = "wafer"
+      namespaces      = ["wafer"]
       service_account = "dagster"
       rights = [
         { actions = local.list, resources = [local.bucket["logs"]] },
@@ -34,7 +34,7 @@ locals {
       ]
     }
     mlflow = {
-      namespace       = "wafer"
+      namespaces      = ["wafer"]
       service_account = "mlflow"
       rights = [
         { actions = local.list, resources = [local.bucket["lake"]] },
@@ -43,7 +43,7 @@ locals {
       ]
     }
     external-secrets = {
-      namespace       = "external-secrets"
+      namespaces      = ["external-secrets"]
       service_account = "external-secrets"
       rights = [
         { actions = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"], resources = values(module.secrets.arns) },
@@ -51,7 +51,7 @@ locals {
       ]
     }
     external-dns = {
-      namespace       = "external-dns"
+      namespaces      = ["external-dns"]
       service_account = "external-dns"
       rights = [
         { actions = ["route53:ChangeResourceRecordSets", "route53:ListResourceRecordSets", "route53:ListTagsForResources"], resources = [module.hosts.zone_arn] },
@@ -70,6 +70,6 @@ module "identity" {
   rights          = each.value.rights
   cluster         = one(module.cluster[*].name)
   cluster_count   = var.awake ? 1 : 0
-  namespace       = each.value.namespace
+  namespaces      = each.value.namespaces
   service_account = each.value.service_account
 }

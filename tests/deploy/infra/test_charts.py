@@ -74,8 +74,8 @@ def test_the_one_way_in_is_as_open_as_it_is_to_be(public: bool, scheme: str) -> 
     assert {item["spec"]["ingressClassName"] for item in ingresses} == {made["IngressClass"]["metadata"]["name"]}
 
 
-def test_the_platforms_namespace_alone_reads_its_secrets() -> None:
+def test_the_platforms_namespaces_alone_read_its_secrets() -> None:
     store = rendered("secrets", {"region": "eu-central-1"})["ClusterSecretStore"]
-    assert store["spec"]["conditions"] == [{"namespaces": ["wafer"]}]
+    assert store["spec"]["conditions"] == [{"namespaces": ["wafer", "wafer-runs"]}]
     manifests = yaml.safe_load_all((ROOT / "deploy" / "manifests" / "external-secrets.yaml").read_text())
     assert {item["spec"]["secretStoreRef"]["name"] for item in manifests} == {store["metadata"]["name"]}

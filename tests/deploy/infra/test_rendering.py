@@ -110,7 +110,8 @@ def test_every_image_is_that_of_the_environment(folder: Path) -> None:
 @NO_KUBECTL
 def test_the_databases_certificate_is_checked_against_those_of_the_region(folder: Path) -> None:
     objects = built(render("test", FACTS, CERTIFICATES, folder))
-    assert one(objects, "ConfigMap", "rds-certificates")["data"] == {"ca.pem": CERTIFICATES}
+    for namespace in ("wafer", "wafer-runs"):
+        assert one(objects, "ConfigMap", "rds-certificates", namespace)["data"] == {"ca.pem": CERTIFICATES}
 
 
 def test_the_charts_values_are_those_of_the_environment(folder: Path) -> None:

@@ -1,4 +1,4 @@
-# What the pods of one service account may do in AWS (EKS Pod Identity): its list of rights and nothing else.
+# What the pods of one service account, in one namespace or several, may do in AWS (EKS Pod Identity): its list of rights and nothing else.
 data "aws_iam_policy_document" "trust" {
   statement {
     actions = ["sts:AssumeRole", "sts:TagSession"]
@@ -37,9 +37,9 @@ resource "aws_iam_role_policy" "this" {
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  count           = var.cluster_count
+  for_each        = var.cluster_count == 0 ? toset([]) : toset(var.namespaces)
   cluster_name    = var.cluster
-  namespace       = var.namespace
+  namespace       = each.value
   service_account = var.service_account
   role_arn        = aws_iam_role.this.arn
 }

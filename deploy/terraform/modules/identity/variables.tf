@@ -18,9 +18,9 @@ variable "cluster_arn" {
   description = "ARN of the EKS cluster."
 }
 
-variable "namespace" {
-  type        = string
-  description = "Namespace of the service account."
+variable "namespaces" {
+  type        = list(string)
+  description = "Namespaces that have the service account."
 }
 
 variable "service_account" {

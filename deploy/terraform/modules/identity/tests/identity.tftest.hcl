@@ -12,7 +12,7 @@ variables {
   cluster         = "wafer-test"
   cluster_count   = 1
   cluster_arn     = "arn:aws:eks:eu-central-1:111122223333:cluster/wafer-test"
-  namespace       = "wafer"
+  namespaces      = ["wafer"]
   service_account = "wafer-runs"
   rights          = [{ actions = ["s3:GetObject"], resources = ["arn:aws:s3:::bucket/*"] }]
 }
