@@ -219,7 +219,7 @@ def commands_of(group: click.Group, *path: str) -> Iterator[tuple[list[str], cli
 
 
 OF_A_LINE = [words for words, command in commands_of(main) if any(each.name == "line" for each in command.params)]
-LINELESS = {"lines", "services", "dev"}
+LINELESS = {"lines", "services", "dev", "metrics"}
 
 
 def test_every_command_but_those_about_the_platform_takes_a_line() -> None:
