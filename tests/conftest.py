@@ -21,8 +21,8 @@ from resources.mongo import WaferStore
 from resources.s3 import S3Store, s3_client
 from wafer_assets.settings import Settings
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and `nohup` the end of the terminal; with them
-# would what they interrupt.
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and `nohup` the end of the terminal: what
+# they start would, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
