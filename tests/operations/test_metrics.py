@@ -125,19 +125,22 @@ def test_files_their_outcomes_and_their_run_are_told(settings: Settings) -> None
         def of(name: str, feed: str = "training", line: str = "secom", **labels: str) -> float | None:
             return registry.get_sample_value(name, {"line": line, "feed": feed, **labels})
 
-        assert of("wafer_files_received") == 3
-        assert of("wafer_files_waiting") == 3
+        def becomes(value: float, name: str, **labels: str) -> None:
+            wait_until(lambda: of(name, **labels) == value, 30)  # a store that is slow for a moment misses a scrape
+
+        becomes(3, "wafer_files_received")
+        becomes(3, "wafer_files_waiting")
         run_job(settings, instance, "secom__ingest_training", tags=tags)
-        assert of("wafer_files_waiting") == 0
-        assert of("wafer_files", outcome="accepted") == 2
-        assert of("wafer_files", outcome="quarantined") == 1
-        assert of("wafer_wafers") == 60
-        assert of("wafer_files", outcome="accepted", line="idle") == 0
+        becomes(0, "wafer_files_waiting")
+        becomes(2, "wafer_files", outcome="accepted")
+        becomes(1, "wafer_files", outcome="quarantined")
+        becomes(60, "wafer_wafers")
+        becomes(0, "wafer_files", outcome="accepted", line="idle")
         age = of("wafer_asset_age_seconds", asset="wafer_records")
         assert age is not None
         assert 0 <= age < 60
         labels = {"job_name": "secom__ingest_training", "state": "success"}
-        assert registry.get_sample_value("wafer_runs", labels) == 1
+        wait_until(lambda: registry.get_sample_value("wafer_runs", labels) == 1, 30)
         refused = {key: value for key, value in values(registry.collect()).items() if key[0] == "wafer_files_refused"}
         assert set(refused.values()) == {1}
         # There is no MLflow server: its numbers alone are missing.
