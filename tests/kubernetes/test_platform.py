@@ -153,7 +153,7 @@ def test_a_step_beyond_its_memory_is_named_and_tried_once_more(platform: Platfor
 
 @pytest.mark.usefixtures("first_run")
 def test_a_run_whose_pod_is_deleted_is_started_again_and_leaves_no_half_batch(platform: Platform) -> None:
-    new = simulate_batches(30, 100, feed="training", seed=11)
+    new = simulate_batches(30, 100, feed="training", seed=11, first_wafer=10_001)
     tags = land(platform.settings, platform.instance, {batch.name: batch.content for batch in new})
     store = WaferStore(platform.settings)
     before = {item.batch for item in store.batches(TRAINING, "accepted")}
@@ -385,7 +385,7 @@ def test_a_pod_is_nobody_in_particular_on_a_small_image_that_it_cannot_change(pl
 
 @pytest.mark.usefixtures("first_run")
 def test_a_file_that_lands_becomes_records_in_a_pod_without_a_hand(platform: Platform) -> None:
-    *_, batch = simulate_batches(31, 100, feed="training", seed=11)
+    *_, batch = simulate_batches(31, 100, feed="training", seed=11, first_wafer=10_001)
     s3, store = S3Store(platform.settings), WaferStore(platform.settings)
     before = {run.run_id for run in platform.instance.get_runs()}
     s3.put(s3.landing, landing_key(TRAINING, batch.name), batch.content)
