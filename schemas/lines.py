@@ -384,6 +384,11 @@ class Lines:
     lines: Mapping[str, Line]
     errors: tuple[LineError, ...]
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all lines that are declared, whether they could be read or not."""
+        return {*self.lines, *(error.line for error in self.errors if error.line)}
+
 
 def read_line(folder: Path) -> Line:
     """Read the folder of one line.

@@ -22,9 +22,8 @@ def lost_lines_sensor(declared: Lines) -> dg.SensorDefinition:
     def notify_lost_lines(
         context: dg.SensorEvaluationContext, wafers: dg.ResourceParam[WaferStore], notifier: dg.ResourceParam[Notifier]
     ) -> dg.SkipReason:
-        known = [*declared.lines, *(error.line for error in declared.errors if error.line)]
         problems = {error.line or "": f"It is left out: {error}" for error in declared.errors}
-        for name in undeclared_lines(wafers, known):
+        for name in undeclared_lines(wafers, declared.names):
             problems[name] = (
                 "There are batches of it, and it is not declared any more: nothing of it is ingested, trained or "
                 f"scored. Declare it again, or remove all of it with `wafer lines remove {name}`."

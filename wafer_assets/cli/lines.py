@@ -217,8 +217,7 @@ def _undeclared(declared: "Lines") -> list[str]:
     from wafer_assets.operations.lines import undeclared_lines
 
     settings = load_settings()
-    known = [*declared.lines, *(error.line for error in declared.errors if error.line)]
-    return undeclared_lines(WaferStore(settings), known) if settings.mongo.uri else []
+    return undeclared_lines(WaferStore(settings), declared.names) if settings.mongo.uri else []
 
 
 def _tell_of_changes(line: "Line") -> None:

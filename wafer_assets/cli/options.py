@@ -42,7 +42,7 @@ def _unknown(name: str, declared: "Lines") -> str:
 def _line(_: click.Context, __: click.Parameter, name: str | None) -> "Line":
     declared = declared_lines()
     if name is not None:
-        if name not in {*declared.lines, *(error.line for error in declared.errors)}:
+        if name not in declared.names:
             raise click.BadParameter(_unknown(name, declared))
         return declared_line(name, declared)
     if len(declared.lines) == 1 and not declared.errors:
